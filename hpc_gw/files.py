@@ -1,0 +1,107 @@
+"""Atomic publication and checksums of files.
+
+A file appears under its final name only when it is whole: it is written under a
+temporary name beside it, flushed to disk, and moved with ``os.replace``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hpc_gw.errors import DataError, StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks of 4 MiB."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
+    """The user's view of an ``OSError`` met while ``path`` was written."""
+    if error.errno in _FULL or "No space left" in str(error):
+        return StorageError(
+            f"{path}: the disk is full; nothing was published; free space or choose another "
+            f"output folder, then start again"
+        )
+    if error.errno in _UNWRITABLE:
+        return StorageError(f"{path}: cannot be written ({error.strerror}); choose another output")
+    return StorageError(f"{path}: writing failed ({error})")
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create a folder with its parents; ``StorageError`` where that is impossible."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    return folder
+
+
+@contextlib.contextmanager
+def published(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path; on success flush it and move it to ``path``, else delete it.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    final = Path(path)
+    make_folder(final.parent)
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+        temporary = Path(name)
+        os.fchmod(handle, 0o644)
+        os.close(handle)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(final)
+        _flush(final.parent)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise storage_error(final, error) from error
+    except BaseException:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Publish ``value`` as indented JSON (NaN is refused: JSON has none)."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    with published(path) as temporary:
+        temporary.write_text(text)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read JSON; ``DataError`` where the file is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error})") from error
