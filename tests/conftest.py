@@ -1,0 +1,35 @@
+"""What several tests share: the embedded surrogate, and small jobs that run in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpc_gw.waveforms.engines import surrogate_path
+from hpc_gw.waveforms.surrogate import SurrogateEngine
+from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
+from hpc_gw.waveforms.timegrid import TimeGrid
+
+@pytest.fixture(scope="session")
+def surrogate() -> SurrogateData:
+    """The embedded surrogate."""
+    return read_surrogate(surrogate_path("embedded"))
+
+
+@pytest.fixture(scope="session")
+def paper_engine(surrogate: SurrogateData) -> SurrogateEngine:
+    """The embedded surrogate on the paper's 101,300 samples."""
+    return SurrogateEngine(surrogate, TimeGrid().times())
+
+
+@pytest.fixture(scope="session")
+def chirp_engine(surrogate: SurrogateData) -> SurrogateEngine:
+    """The embedded surrogate on 64 samples uniform in the chirp's phase."""
+    return SurrogateEngine(surrogate, TimeGrid(kind="chirp", samples=64).times())
+
+
+@pytest.fixture
+def root() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).resolve().parents[1]
