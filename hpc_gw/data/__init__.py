@@ -1,0 +1,1 @@
+"""Shards on disk, their generation, and the streams of batches."""
