@@ -44,7 +44,7 @@ class GwsurrogateEngine:
         # gwsurrogate sets the phase to 0 at the first time that it is asked for.
         lead = [] if phase_zero is None or phase_zero == self.times[0] else [phase_zero]
         self._asked = np.concatenate([lead, self.times])
-        self.name = f"{data.name} by gwsurrogate"
+        self.name = f"{data.label}, by gwsurrogate"
         self.checksum = data.checksum
         self.bounds = np.asarray(data.bounds, dtype=np.float64)
         gwsurrogate = import_gwsurrogate()

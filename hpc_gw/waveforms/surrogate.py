@@ -17,6 +17,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
@@ -58,7 +60,7 @@ class SurrogateEngine:
         phase_zero: float | None = None,
     ) -> None:
         self.times = np.ascontiguousarray(times, dtype=np.float64)
-        self.name = data.name
+        self.name = data.label
         self.checksum = data.checksum
         self.bounds = np.asarray(data.bounds, dtype=np.float64)
         self.device = torch.device(device)
@@ -93,8 +95,10 @@ class SurrogateEngine:
                 out = torch.empty(shape, dtype=torch.complex64, device=self.device)
             elif tuple(out.shape) != shape:
                 raise ValueError(f"out has shape {tuple(out.shape)}, needs {shape}")
-            for first in range(0, len(rows), CHUNK):
-                self._fast(rows[first : first + CHUNK], out[first : first + CHUNK])
+            first = 0
+            for chunk, count in _chunks(rows):
+                self._fast(chunk, out[first : first + count])
+                first += count
             return out
 
     def real(self, parameters: np.ndarray | Tensor) -> Tensor:
@@ -103,8 +107,11 @@ class SurrogateEngine:
 
     def h22_double(self, parameters: np.ndarray | Tensor) -> Tensor:
         """Complex128 h22 (B, T), evaluated at every sample; differentiable in ``parameters``."""
-        amplitude, phase = self.amplitude_phase(parameters)
-        return torch.polar(amplitude, -phase)
+        parts = []
+        for rows, count in _chunks(self._checked(parameters)):
+            amplitude, phase = self._nodes_to_times(self._dense, rows)
+            parts.append(torch.polar(amplitude[:count], -phase[:count]))
+        return torch.cat(parts)
 
     def amplitude_phase(self, parameters: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Amplitude and phase [rad], float64 (B, T) each; differentiable in ``parameters``."""
@@ -118,14 +125,9 @@ class SurrogateEngine:
         return self._amplitude_fit(mapped) @ basis.amplitude, nodes @ basis.phase
 
     def _fast(self, rows: Tensor, out: Tensor) -> None:
-        """Write h22 of at most ``CHUNK`` rows into ``out``, complex64 (b, T)."""
-        # Always CHUNK rows: a matrix product may round differently for other row counts, and
-        # a waveform must not depend on the batch that it is asked for in.
-        count = len(rows)
-        if count < CHUNK:
-            rows = torch.cat([rows, rows[-1:].expand(CHUNK - count, 3)])
+        """Write h22 of the first of ``CHUNK`` rows into ``out``, complex64 (b, T)."""
         basis = self._dense if self._coarse is None else self._coarse
-        amplitude, phase = (x[:count] for x in self._nodes_to_times(basis, rows))
+        amplitude, phase = (x[: len(out)] for x in self._nodes_to_times(basis, rows))
         phase.mul_(-0.5 / np.pi)
         phase.sub_(torch.round(phase))  # cycles in [-1/2, 1/2]
         values = torch.polar(amplitude.float(), phase.float().mul_(2 * np.pi))
@@ -140,6 +142,20 @@ class SurrogateEngine:
             return parameters.to(self.device, torch.float64)
         rows = check_rows(parameters, self.bounds, self.name)
         return torch.from_numpy(rows).to(self.device)
+
+
+def _chunks(rows: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Pieces of exactly ``CHUNK`` rows, and how many of them are wanted.
+
+    A matrix product may round differently for other row counts, and a waveform must not depend
+    on the batch that it is asked for in: the last piece repeats its last row.
+    """
+    for first in range(0, len(rows), CHUNK):
+        piece = rows[first : first + CHUNK]
+        count = len(piece)
+        if count < CHUNK:
+            piece = torch.cat([piece, piece[-1:].expand(CHUNK - count, 3)])
+        yield piece, count
 
 
 def check_rows(parameters: np.ndarray, bounds: np.ndarray, name: str) -> np.ndarray:
@@ -163,33 +179,31 @@ class _FitBank:
         def tensor(values: object) -> Tensor:
             return torch.as_tensor(np.array(values), dtype=torch.float64, device=device)
 
-        # Fits that share kernel and training points (all of the embedded file's) share one
-        # kernel matrix; the genuine file has a kernel for each node.
+        # Fits on the same training points share the squared differences, whatever their kernels.
         groups: dict[bytes, list[int]] = {}
         for j, fit in enumerate(piece.fits):
-            key = np.asarray(fit.length_scale).tobytes() + np.asarray(fit.x_train).tobytes()
-            groups.setdefault(key, []).append(j)
+            groups.setdefault(np.asarray(fit.x_train).tobytes(), []).append(j)
         order = [j for members in groups.values() for j in members]
         self._restore = tensor(np.argsort(order)).long() if order != sorted(order) else None
         self._groups = []
         for members in groups.values():
             fits = [piece.fits[j] for j in members]
-            scale = tensor(fits[0].length_scale)
+            inverse = tensor([-0.5 / np.asarray(f.length_scale) ** 2 for f in fits])  # (k, 3)
             weights = tensor(
                 [f.data_std * f.y_std * f.constant * np.asarray(f.alpha) for f in fits]
-            )
-            self._groups.append((scale, tensor(fits[0].x_train) / scale, weights.T.contiguous()))
+            )  # (k, n_train)
+            self._groups.append((tensor(fits[0].x_train), inverse.T.contiguous(), weights.T))
         ordered = [piece.fits[j] for j in order]
         self._slope = tensor([f.coef for f in ordered]).T.contiguous()  # (3, n)
         self._offset = tensor([f.intercept + f.data_mean + f.data_std * f.y_mean for f in ordered])
 
     def __call__(self, mapped: Tensor) -> Tensor:
         parts = []
-        for scale, points, weights in self._groups:
-            x = mapped / scale
-            # |x - p|^2 by the direct difference: the expanded form loses half the digits.
-            distance = ((x[:, None, :] - points[None]) ** 2).sum(-1)  # (B, n_train)
-            parts.append(torch.exp(-0.5 * distance) @ weights)
+        for points, inverse, weights in self._groups:
+            # By the direct difference: the expanded square loses half the digits.
+            square = (mapped[:, None, :] - points).square()  # (B, n_train, 3)
+            kernel = torch.exp(square.flatten(0, 1) @ inverse).view(*square.shape[:2], -1)
+            parts.append((kernel * weights).sum(1))  # (B, n_train, k) -> (B, k)
         nodes = torch.cat(parts, dim=1) + mapped @ self._slope + self._offset
         return nodes if self._restore is None else nodes[:, self._restore]
 

@@ -54,8 +54,8 @@ class TimeGrid:
         """The grid as float64, shape (size,), in M."""
         if self.kind == "uniform":
             return self.t_min + self.dt * np.arange(self.size)
-        slope = 0.625 * self.softening**-0.375
-        at_peak = -(self.softening**0.625)
+        slope = float(0.625 * self.softening**-0.375)
+        at_peak = float(-(self.softening**0.625))
 
         def warp(t: float) -> float:
             if t > 0:

@@ -60,9 +60,7 @@ class TwoLevelGrid:
     def upsample(self, values: Tensor, out: Tensor) -> None:
         """Complex64 (B, C) at ``coarse_times`` -> ``out``, complex64 (B, size), contiguous."""
         count = self.blocks + POINTS - 1
-        head, coarse, tail = values.split(
-            [self.head, count, values.shape[1] - self.head - count], dim=1
-        )
+        head, coarse, tail = torch.tensor_split(values, (self.head, self.head + count), dim=1)
         out[:, : self.head] = head
         out[:, self.head + self.blocks * COARSE :] = tail
         weights = _weights(values.device)

@@ -87,7 +87,8 @@ def test_gradients_equal_finite_differences(chirp_engine):
 
 
 @pytest.mark.parametrize(
-    ("row", "words"), [((9.5, 0, 0), "covers q"), ((2, 0.95, 0), "covers s1"), ((0.9, 0, 0), ">= 1")]
+    ("row", "words"),
+    [((9.5, 0, 0), "covers q"), ((2, 0.95, 0), "covers s1"), ((0.9, 0, 0), ">= 1")],
 )
 def test_points_outside_the_domain_are_refused(chirp_engine, row, words):
     with pytest.raises(ParameterError, match=words):

@@ -1,0 +1,1 @@
+"""How the embedded surrogate file is made: design, SEOBNRv5HM waveforms, fits, and the build."""
