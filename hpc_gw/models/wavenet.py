@@ -1,0 +1,197 @@
+"""The network: a gated, dilated, non-causal convolutional root, and two leaves.
+
+B waveforms, T samples, S steps (S = T without a stem), C residual and G gate channels.
+Layout (B, C, S) throughout, the fastest of those measured on CPUs for training.
+
+References:
+    Khan, Huerta & Das, arXiv:2004.09524, and the training code published with it;
+    van den Oord et al., WaveNet, arXiv:1609.03499.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from hpc_gw.constants import QUANTITIES
+from hpc_gw.errors import ConfigError
+from hpc_gw.models.config import ModelConfig, cone, padding
+from hpc_gw.models.physics_head import manifold_moments
+
+NORM_EPS = 1e-3
+"""Added to the variance in batch and layer normalisation (TensorFlow's default)."""
+
+IDENTITY = ([0.0] * len(QUANTITIES), [1.0] * len(QUANTITIES))
+"""Mean and spread of outputs that stay as the leaves give them."""
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each step; (B, C, S) -> (B, C, S)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+
+
+def make_norm(config: ModelConfig, channels: int) -> nn.Module:
+    """The configured normalisation of (B, ``channels``, S)."""
+    if config.norm == "batch":
+        return nn.BatchNorm1d(channels, eps=NORM_EPS, momentum=config.norm_momentum)
+    if config.norm == "layer":
+        return ChannelNorm(channels, eps=NORM_EPS)
+    return nn.Identity()
+
+
+def glorot_(weight: Tensor, bias: Tensor | None, *, parts: int = 1) -> None:
+    """Glorot-uniform weights and zero biases, as Keras initialises them.
+
+    ``parts``: how many layers of the published network are fused in this one, each with its
+    share of the output channels.
+    """
+    taps = weight[0, 0].numel()  # weight (out, in) or (out, in, taps)
+    fan_in, fan_out = weight.shape[1] * taps, weight.shape[0] * taps // parts
+    bound = math.sqrt(6.0 / (fan_in + fan_out))
+    nn.init.uniform_(weight, -bound, bound)
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+class Stem(nn.Module):
+    """Strided convolution from samples to steps; (B, 1, T) -> (B, C, S), S = ceil(T / stride).
+
+    The last step ends at the last sample, and zeros are padded on the left only, so that an
+    input which lost some of its first samples has the same last steps.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kernel, self.stride = config.stem_kernel, config.stem_stride
+        self.conv = nn.Conv1d(1, config.stem_channels, self.kernel, stride=self.stride)
+        self.norm = make_norm(config, config.stem_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = -x.shape[-1] % self.stride + self.kernel - self.stride
+        x = self.conv(F.pad(x, (lead, 0)))  # (B, 1, lead + T) -> (B, C, S)
+        return F.relu(self.norm(x))
+
+
+class Block(nn.Module):
+    """Residual block; (B, C_in, S) -> the next block's input and the skip, both (B, C, S).
+
+    The dilated convolutions of filter and gate are one, whose first G output channels are the
+    filter's; so is their normalisation. Numerically they are two.
+    """
+
+    def __init__(self, config: ModelConfig, in_channels: int, dilation: int) -> None:
+        super().__init__()
+        channels, gates = config.residual_channels, config.gate_channels
+        self.pad = padding(config.kernel, dilation)
+        self.mix = nn.Conv1d(in_channels, channels, 1)
+        self.mix_norm = make_norm(config, channels)
+        self.gated = nn.Conv1d(channels, 2 * gates, config.kernel, dilation=dilation)
+        self.gated_norm = make_norm(config, 2 * gates)
+        self.out = nn.Conv1d(gates, channels, 1)
+        self.out_norm = make_norm(config, channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.mix_norm(self.mix(x)))  # (B, C, S)
+        both = self.gated_norm(self._dilated(x))  # (B, 2 G, S)
+        filtered, gate = both.chunk(2, dim=1)  # (B, G, S) each
+        z = torch.tanh(filtered) * torch.sigmoid(gate)  # (B, G, S)
+        z = F.relu(self.out_norm(self.out(z)))  # (B, C, S)
+        return x + z, z
+
+    def _dilated(self, x: Tensor) -> Tensor:
+        """The convolution under TensorFlow's 'same' padding; (B, C, S) -> (B, 2 G, S)."""
+        left, right = self.pad
+        weight, bias, dilation = self.gated.weight, self.gated.bias, self.gated.dilation
+        if left == right:  # the convolution pads by itself, without a copy
+            return F.conv1d(x, weight, bias, padding=left, dilation=dilation)
+        return F.conv1d(F.pad(x, self.pad), weight, bias, dilation=dilation)
+
+
+class Leaf(nn.Sequential):
+    """One hidden layer; (B, F) -> (B, outputs)."""
+
+    def __init__(self, features: int, width: int, outputs: int) -> None:
+        super().__init__(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, outputs))
+
+
+class WaveNet(nn.Module):
+    """Re h22 -> (q, s1, s2, sigma_eff, S_eff), the order of ``constants.QUANTITIES``.
+
+    The answers are the leaves' own five numbers; ``models.physics_head.quantities`` makes them
+    consistent. The first leaf answers q, the second the other four.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cone = cone(config)
+        channels = config.residual_channels
+        self.stem = Stem(config) if config.has_stem else nn.Identity()
+        first = config.stem_channels if config.has_stem else 1
+        dilations = config.dilations * config.stacks
+        self.blocks = nn.ModuleList(
+            Block(config, channels if i else first, dilation)
+            for i, dilation in enumerate(dilations)
+        )
+        self.root = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv1d(channels, config.root_channels, 1),
+            make_norm(config, config.root_channels),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Conv1d(config.root_channels, config.root_outputs, 1),
+            make_norm(config, config.root_outputs),
+        )
+        features = config.root_steps * config.root_outputs
+        self.leaf_q = Leaf(features, config.leaf_width, 1)
+        self.leaf_spins = Leaf(features, config.leaf_width, len(QUANTITIES) - 1)
+        moments = manifold_moments() if config.standardize else IDENTITY
+        for name, moment in zip(("mean", "spread"), moments, strict=True):
+            self.register_buffer(name, torch.tensor(moment, dtype=torch.float32))
+        self.mean: Tensor
+        self.spread: Tensor
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise as the published network was, from torch's global generator."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d | nn.Linear):
+                glorot_(module.weight, module.bias)
+            elif isinstance(module, nn.BatchNorm1d | nn.LayerNorm):
+                module.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, Block):
+                glorot_(module.gated.weight, module.gated.bias, parts=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Args: x: (B, T) real waveforms, the last T samples of the grid, cone <= T <= all.
+
+        Returns:
+            (B, 5) outputs, in the units of the quantities.
+
+        Raises:
+            ConfigError: another number of samples, or of dimensions.
+        """
+        self._check(x)
+        x = self.stem(x.unsqueeze(1))  # (B, 1, T) -> (B, C, S)
+        skips: Tensor | float = 0.0
+        for block in self.blocks:
+            x, skip = block(x)  # (B, C, S), (B, C, S)
+            skips = skips + skip
+        root = self.root(skips)  # (B, root_outputs, S)
+        features = root[..., -self.config.root_steps :].flatten(1)  # (B, root_outputs * root_steps)
+        leaves = (self.leaf_q(features), self.leaf_spins(features))  # (B, 1), (B, 4)
+        return self.mean + self.spread * torch.cat(leaves, dim=1)  # (B, 5)
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 2 or not self.cone <= x.shape[1] <= self.config.input_steps:
+            raise ConfigError(
+                f"input of shape {tuple(x.shape)}: this model reads (B, T) with T from {self.cone} "
+                f"(its cone) to {self.config.input_steps} samples (model.input_steps); give it "
+                "the last samples of its time grid"
+            )
