@@ -1,0 +1,119 @@
+"""Random global phase and small time shifts of the input waveforms.
+
+No real signal has a reference phase, and its merger time is known to a sampling interval at
+best: a network that is trained on waveforms with both removed does not depend on them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from hpc_gw.config import STRICT
+from hpc_gw.errors import ConfigError
+
+
+@dataclass(frozen=True, config=STRICT)
+class AugmentConfig:
+    """What is drawn anew for each waveform of each batch."""
+
+    phase: bool = False
+    """A global phase, uniform in [0, 2 pi)."""
+    max_shift: float = 0.0
+    """Largest shift in time to either side, uniform [M]."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with the value, the rule and the remedy."""
+        if not (math.isfinite(self.max_shift) and self.max_shift >= 0):
+            raise ValueError(f"max_shift = {self.max_shift}: a time >= 0 in M; 0 switches it off")
+
+
+def draw(
+    count: int, config: AugmentConfig, generator: torch.Generator
+) -> tuple[Tensor | None, Tensor | None]:
+    """Phases and shifts of ``count`` waveforms, (count,) float64 each, or None if not asked for.
+
+    Phases are drawn first, then shifts, on the generator's device. Ranks that share a batch draw
+    all of it from equal generators, and each takes its own part: so the augmentation does not
+    depend on the number of ranks.
+    """
+
+    def uniform() -> Tensor:
+        return torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
+
+    phase = 2 * math.pi * uniform() if config.phase else None
+    delay = config.max_shift * (2 * uniform() - 1) if config.max_shift > 0 else None
+    return phase, delay
+
+
+def transform(h: Tensor, times: Tensor, phase: Tensor | None, delay: Tensor | None) -> Tensor:
+    """Re[h(t + delay) exp(i phase)].
+
+    Args:
+        h: (B, T) h22, complex; or its real part, where ``phase`` is None.
+        times: (T,) the samples' times [M], float64, increasing, of any spacing.
+        phase: (B,) [rad], or None.
+        delay: (B,) [M], or None.
+
+    Returns:
+        (B, T) real; ``h.real`` itself where both are None.
+
+    Raises:
+        ConfigError: a phase is given for a real input.
+    """
+    if phase is not None and not h.is_complex():
+        raise ConfigError("augment.phase = true: needs complex h22, this source has only Re h22")
+    if delay is not None:
+        h = shift(h, times, delay.to(h.device))
+    if phase is not None:
+        phase = phase.to(h.device, h.real.dtype)[:, None]  # (B, 1)
+        return h.real * torch.cos(phase) - h.imag * torch.sin(phase)  # (B, T)
+    return h.real if h.is_complex() else h
+
+
+def augment(h: Tensor, times: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """``transform`` with phases and shifts from ``draw``: (B, T) -> (B, T) real."""
+    return transform(h, times, *draw(len(h), config, generator))
+
+
+def shift(h: Tensor, times: Tensor, delay: Tensor) -> Tensor:
+    """h(t + delay) on the same times, by cubic Hermite interpolation.
+
+    A complex h is interpolated in amplitude and unwrapped phase, which are smooth on grids too
+    coarse for h itself; its phase must turn by less than pi from one sample to the next. Times
+    that ``delay`` moves off the grid continue the end linearly.
+
+    Args:
+        h: (B, T) complex or real.
+        times: (T,) increasing [M].
+        delay: (B,) [M].
+
+    Returns:
+        (B, T), of ``h``'s dtype.
+    """
+    times = times.to(h.device, torch.float64)  # float32 would blur 0.1 M at t = -10,000 M by 1 %
+    where = times + delay[:, None]  # (B, T) float64
+    if not h.is_complex():
+        return _hermite(h, times, where)
+    turns = (h[:, 1:] * h[:, :-1].conj()).angle()  # (B, T - 1)
+    phase = torch.cat((h[:, :1].angle(), turns), dim=1).cumsum(dim=1)  # (B, T), unwrapped
+    return torch.polar(_hermite(h.abs(), times, where).clamp(min=0), _hermite(phase, times, where))
+
+
+def _hermite(y: Tensor, times: Tensor, where: Tensor) -> Tensor:
+    """Cubic Hermite interpolant of (B, T) ``y`` at (B, T) ``where``, its slopes by parabolas."""
+    slopes = torch.gradient(y, spacing=(times,), dim=1, edge_order=2)[0].to(y)  # (B, T)
+    inside = where.clamp(times[0], times[-1])
+    left = torch.searchsorted(times, inside, right=True).sub_(1).clamp_(0, len(times) - 2)
+    x = ((inside - times[left]) / times.diff()[left]).to(y)  # (B, T) in [0, 1]
+    width = times.diff().to(y)[left]  # (B, T)
+    y0, y1 = y.gather(1, left), y.gather(1, left + 1)
+    m0, m1 = slopes.gather(1, left), slopes.gather(1, left + 1)
+    rise = y1 - y0
+    cubic = y0 + x * (width * m0 + x * (3 * rise - width * (2 * m0 + m1) + x * (
+        width * (m0 + m1) - 2 * rise)))  # fmt: skip
+    beyond = (where - inside).to(y)  # 0 inside the grid
+    return cubic + beyond * torch.where(beyond < 0, slopes[:, :1], slopes[:, -1:])

@@ -1,0 +1,80 @@
+"""Checkpoints: tensors, numbers and strings, published atomically, loaded without pickled code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hpc_gw.config import build, to_dict
+from hpc_gw.errors import CheckpointError, ConfigError
+from hpc_gw.files import published
+from hpc_gw.models.config import ModelConfig
+from hpc_gw.models.wavenet import WaveNet
+
+FORMAT = "hpc_gw checkpoint 1"
+
+
+def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Publish a checkpoint; ``content`` holds tensors, containers, numbers and strings only."""
+    with published(path) as temporary:
+        torch.save({"format": FORMAT, **content}, temporary)
+
+
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no checkpoint of this version.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint; train first, or check the path") from (
+            error
+        )
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(
+            f"{path}: not readable as a checkpoint ({type(error).__name__}); it is damaged or "
+            f"another kind of file: use an earlier checkpoint, or train again"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of this version ('{FORMAT}')")
+    return content
+
+
+def require_same_model(path: str | os.PathLike[str], found: Any, wanted: ModelConfig) -> None:
+    """CheckpointError naming the first difference where a checkpoint is of another network."""
+    expected = to_dict(wanted)
+    if found != expected:
+        keys = [k for k in expected if not isinstance(found, dict) or found.get(k) != expected[k]]
+        key = keys[0] if keys else "unknown fields"
+        shown = found.get(key) if isinstance(found, dict) else found
+        raise CheckpointError(
+            f"{path}: holds another architecture (model.{key}: {shown}, configured: "
+            f"{expected.get(key)}); use its own config, or another output folder"
+        )
+
+
+def restore(path: str | os.PathLike[str], model: nn.Module, state: dict[str, Any]) -> None:
+    """Put weights in a model; CheckpointError where names or shapes differ."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the weights do not fit the network ({error})") from error
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[WaveNet, dict[str, Any]]:
+    """The network of a checkpoint, in evaluation mode, and everything else that it holds."""
+    content = load(path)
+    try:
+        config = build(ModelConfig, content["model"], where=str(Path(path)))
+    except (ConfigError, KeyError) as error:
+        raise CheckpointError(f"{path}: holds no network of this version ({error})") from error
+    model = WaveNet(config)
+    restore(path, model, content["weights"])
+    model.eval()
+    return model, content

@@ -1,0 +1,71 @@
+"""The mismatch between the waveforms of two parameter rows, cheap and differentiable.
+
+For waveforms of one amplitude A and phases phi_1, phi_2, close to one another,
+
+    1 - O  =  Var(phi_1 - phi_2 - omega t_c) / 2,        minimised over t_c,
+
+where the variance is over time, weighted with A^2 dt, and takes phi_c out. A quadrature with
+under a hundred points that are uniform in the chirp's phase gives it well, so a training step
+can afford the surrogate and its derivatives. Unlike the overlap it keeps growing where the
+phases are many cycles apart, and so has a gradient everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpc_gw.waveforms.surrogate import SurrogateEngine
+from hpc_gw.waveforms.surrogate_file import SurrogateData
+from hpc_gw.waveforms.timegrid import TimeGrid
+
+SAMPLES = 96
+"""Quadrature points; twice as many change the mismatch by under 1 % (tested)."""
+
+
+class PhaseMismatch:
+    """Half the variance of the phase difference, minimised over t_c and phi_c.
+
+    Args:
+        data: the surrogate.
+        t_min, t_max: the time span that is overlapped [M].
+        device: of the parameters that will be given.
+        samples: quadrature points.
+    """
+
+    def __init__(
+        self,
+        data: SurrogateData,
+        t_min: float,
+        t_max: float,
+        device: str | torch.device = "cpu",
+        *,
+        samples: int = SAMPLES,
+    ) -> None:
+        grid = TimeGrid(kind="chirp", t_min=t_min, t_max=t_max, samples=samples)
+        times = grid.times()
+        self._engine = SurrogateEngine(data, times, device)
+        self._times = torch.from_numpy(times).to(device)
+        self._dt = torch.from_numpy(np.gradient(times)).to(device)
+        self._low, self._high = torch.from_numpy(self._engine.bounds).to(device).unbind(1)
+
+    def __call__(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        """(B, 3), (B, 3) rows (q, s1, s2) -> mismatch (B,), float64, differentiable.
+
+        A predicted row outside the surrogate's bounds counts as the nearest point inside.
+        """
+        with torch.no_grad():
+            amplitude, phase = self._engine.amplitude_phase(truth)  # (B, T) each
+            weight = amplitude.square() * self._dt
+            weight = weight / weight.sum(1, keepdim=True)
+            (omega,) = torch.gradient(phase, spacing=(self._times,), dim=1)
+            omega = omega - (weight * omega).sum(1, keepdim=True)
+            slope = weight * omega / (weight * omega.square()).sum(1, keepdim=True)
+        inside = torch.minimum(torch.maximum(predicted.double(), self._low), self._high)
+        _, other = self._engine.amplitude_phase(inside)
+        difference = other - phase
+        difference = difference - (weight * difference).sum(1, keepdim=True)  # phi_c
+        t_c = (slope * difference).sum(1, keepdim=True)
+        residual = difference - omega * t_c
+        return 0.5 * (weight * residual.square()).sum(1)
