@@ -1,0 +1,1 @@
+"""Predictions, overlaps, statistics, figures and the report."""
