@@ -41,12 +41,12 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML ({error})") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a mapping of keys to values is needed at the top level")
-    return value
+    return dict(value)
 
 
 def override(config: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """Apply ``a.b.c=value`` assignments, values read as YAML, to a copy of ``config``."""
-    result = _copy(config)
+    result: dict[str, Any] = _copy(config)
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key.strip():

@@ -11,6 +11,7 @@ from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
 
+
 @pytest.fixture(scope="session")
 def surrogate() -> SurrogateData:
     """The embedded surrogate."""

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from hpc_gw.config import STRICT, build, to_dict
 from hpc_gw.errors import ConfigError, DataError
 from hpc_gw.files import read_json, write_json
-from hpc_gw.manifold.populations import DrawsConfig, GridConfig
+from hpc_gw.manifold.populations import PopulationConfig
 from hpc_gw.waveforms.timegrid import TimeGrid
 
 FORMAT = "hpc_gw dataset 1"
@@ -49,7 +49,7 @@ class DatasetSpec:
     """Everything that fixes the numbers of a dataset; two runs with one spec agree."""
 
     name: str
-    population: GridConfig | DrawsConfig = Field(discriminator="kind")
+    population: PopulationConfig
     time_grid: TimeGrid
     storage: StorageConfig
     engine: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,23 +46,39 @@ def write_shard(
         StorageError: the disk is full, or the folder cannot be written.
     """
     with published(path) as temporary:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["spec"] = json.dumps(spec)
-            file.create_dataset("row", data=rows.astype(np.int64))
-            # Early allocation: the space is reserved now, and the array's place is known.
-            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            space = h5py.h5s.create_simple(shape)
-            h5type = h5py.h5t.py_create(dtype, logical=True)
-            dataset = h5py.h5d.create(file.id, b"h22", h5type, space, properties)
-            offset = dataset.get_offset()
+        try:
+            offset = _write_header(temporary, rows, shape, dtype, spec)
+        except RuntimeError as error:  # how h5py reports a disk that is full as the file closes
+            if code := re.search(r"errno = (\d+)", str(error)):
+                raise OSError(int(code[1]), str(error)) from error
+            raise
         _reserve(temporary, offset + int(np.prod(shape)) * dtype.itemsize)
         values = np.memmap(temporary, dtype=dtype, mode="r+", offset=offset, shape=shape)
         fill(values)
         values.flush()
         del values
+
+
+def _write_header(
+    path: Path,
+    rows: np.ndarray,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    spec: dict[str, Any],
+) -> int:
+    """Write all of a shard but the waveforms; returns where in the file these belong."""
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["spec"] = json.dumps(spec)
+        file.create_dataset("row", data=rows.astype(np.int64))
+        # Early allocation: the space is reserved now, and the array's place is known.
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple(shape)
+        h5type = h5py.h5t.py_create(dtype, logical=True)
+        dataset = h5py.h5d.create(file.id, b"h22", h5type, space, properties)
+        return int(dataset.get_offset())
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -9,7 +9,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -186,7 +186,8 @@ class DrawsConfig:
         return np.asarray(low + (high - low) * unit)
 
 
-PopulationConfig = GridConfig | DrawsConfig
+PopulationConfig = Annotated[GridConfig | DrawsConfig, Field(discriminator="kind")]
+"""Either, as a field of a configuration: ``kind`` says which."""
 
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -196,7 +197,7 @@ def _mix(state: np.ndarray) -> np.ndarray:
     """The output function of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), modulo 2^64."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    return np.asarray(state ^ (state >> np.uint64(31)))
 
 
 def _uniform(seed: int, rows: np.ndarray) -> np.ndarray:
@@ -205,7 +206,7 @@ def _uniform(seed: int, rows: np.ndarray) -> np.ndarray:
         key = _mix(np.array([seed], dtype=np.uint64) + _GAMMA)
         counters = 3 * rows.astype(np.uint64)[:, None] + np.arange(1, 4, dtype=np.uint64)
         words = _mix(key + counters * _GAMMA)
-    return (words >> np.uint64(11)) * 2.0**-53
+    return np.asarray((words >> np.uint64(11)) * 2.0**-53)
 
 
 def _checked_rows(rows: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,271 @@
+"""The command ``hpc-gw``: thin, one function for each verb."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from hpc_gw import __version__
+from hpc_gw.errors import ConfigError, HpcGwError
+
+Arguments = argparse.Namespace
+_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 75 for 'start again'."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except HpcGwError as error:
+        from hpc_gw.distributed import abort_ranks, detect_launch  # noqa: PLC0415
+
+        launch = detect_launch()
+        who = f"hpc-gw (rank {launch.rank} of {launch.size})" if launch.size > 1 else "hpc-gw"
+        print(f"{who}: {error}", file=sys.stderr, flush=True)
+        abort_ranks(error.exit_code)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("hpc-gw: interrupted; the same command goes on where it can", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        # A defect of ours, not bad input: show where, and do not leave other ranks waiting.
+        from hpc_gw.distributed import abort_ranks  # noqa: PLC0415
+
+        traceback.print_exc()
+        abort_ranks(1)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hpc-gw", description="Learn dense waveform manifolds: generate, train, evaluate."
+    )
+    parser.add_argument("--version", action="version", version=f"hpc-gw {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _job_verb(verbs, "run", _run, "a whole job: generate, train, predict, overlap, report")
+    _dry_run(run)
+    generate = _job_verb(verbs, "generate", _generate, "write the sets of waveforms (mpiexec too)")
+    generate.add_argument(
+        "--sets",
+        nargs="+",
+        metavar="SET",
+        help="train, validation, test; default: what the job needs",
+    )
+    _dry_run(generate)
+    train = _job_verb(verbs, "train", _train, "train the network (torchrun too)")
+    _dry_run(train)
+    predict = verbs.add_parser("predict", help="predict the parameters of every row of a set")
+    predict.add_argument("checkpoint", type=Path)
+    predict.add_argument("data", type=Path, help="folder of a generated set")
+    predict.add_argument("-o", "--output", type=Path, default=Path("predictions.h5"))
+    predict.set_defaults(run=_predict)
+    overlap = verbs.add_parser("overlap", help="overlap the waveforms of predictions and truths")
+    overlap.add_argument("predictions", type=Path)
+    overlap.add_argument("-o", "--output", type=Path, default=Path("overlaps.h5"))
+    _engine_options(overlap)
+    overlap.set_defaults(run=_overlap)
+    report = verbs.add_parser("report", help="tables, figures and the HTML report")
+    report.add_argument("predictions", type=Path)
+    report.add_argument("overlaps", type=Path)
+    report.add_argument("-o", "--output", type=Path, default=Path("report"))
+    report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
+    _engine_options(report)
+    report.set_defaults(run=_report)
+    _waveform_verb(verbs)
+    _surrogate_verb(verbs)
+    return parser
+
+
+def _job_verb(verbs: _Verbs, name: str, run: object, text: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.add_argument("config", type=Path, help="the job's YAML file")
+    verb.add_argument("--output", metavar="FOLDER", help="instead of the job's own output folder")
+    verb.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the job, for instance train.epochs=3; may be repeated",
+    )
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _dry_run(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and what it costs, and stop"
+    )
+
+
+def _engine_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--surrogate",
+        metavar="FILE",
+        help="NRHybSur3dq8.h5; default: $HPC_GW_SURROGATE, else the embedded surrogate",
+    )
+    verb.add_argument("--engine", choices=("surrogate", "gwsurrogate"), default="surrogate")
+
+
+def _waveform_verb(verbs: _Verbs) -> None:
+    waveform = verbs.add_parser("waveform", help="one waveform: numbers, a file, a plot")
+    waveform.add_argument("-q", "--mass-ratio", type=float, required=True, help="m1/m2 >= 1")
+    waveform.add_argument("--s1z", type=float, default=0.0, help="spin of the heavier body")
+    waveform.add_argument("--s2z", type=float, default=0.0, help="spin of the lighter body")
+    waveform.add_argument("--output", type=Path, help="write t/M, Re h22, Im h22 as text columns")
+    waveform.add_argument("--plot", type=Path, help="draw it: .png or .pdf")
+    _engine_options(waveform)
+    waveform.set_defaults(run=_waveform)
+
+
+def _surrogate_verb(verbs: _Verbs) -> None:
+    surrogate = verbs.add_parser("surrogate", help="show, build or fetch a surrogate file")
+    actions = surrogate.add_subparsers(required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="what a surrogate file holds")
+    show.add_argument("file", nargs="?", help="default: $HPC_GW_SURROGATE, else the embedded one")
+    show.set_defaults(run=_surrogate_show)
+    pull = actions.add_parser("pull", help="fetch the genuine NRHybSur3dq8.h5, 213 MB")
+    pull.add_argument("-o", "--output", type=Path, default=Path(), metavar="FOLDER")
+    pull.set_defaults(run=_surrogate_pull)
+    build = actions.add_parser("build", help="train a surrogate on SEOBNRv5HM (extra: nr)")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    for option, default, text in (
+        ("--points", 700, "training waveforms"),
+        ("--held-out", 240, "waveforms to judge it by"),
+        ("--phase-nodes", 15, "empirical nodes of the phase"),
+        ("--amplitude-nodes", 12, "empirical nodes of the amplitude"),
+        ("--seed", 1, "of the training and held-out points"),
+        ("--workers", 2, "processes"),
+    ):
+        build.add_argument(option, type=int, default=default, help=f"{text} ({default})")
+    build.set_defaults(run=_surrogate_build)
+
+
+def _job(arguments: Arguments):  # type: ignore[no-untyped-def]
+    from hpc_gw.job import load_job  # noqa: PLC0415
+
+    job = load_job(arguments.config, arguments.assignments)
+    return job.with_output(arguments.output) if arguments.output else job
+
+
+def _planned(arguments: Arguments) -> bool:
+    """Print the plan and its cost where a dry run is asked for."""
+    if arguments.dry_run:
+        from hpc_gw.plan import describe  # noqa: PLC0415
+
+        print(describe(_job(arguments)))
+    return bool(arguments.dry_run)
+
+
+def _run(arguments: Arguments) -> None:
+    if not _planned(arguments):
+        from hpc_gw.pipeline import run_job  # noqa: PLC0415
+
+        options = [item for text in arguments.assignments for item in ("--set", text)]
+        if arguments.output:
+            options += ["--output", arguments.output]
+        run_job(_job(arguments), [str(arguments.config), *options])
+
+
+def _generate(arguments: Arguments) -> None:
+    if _planned(arguments):
+        return
+    from hpc_gw import stages  # noqa: PLC0415
+    from hpc_gw.job import SETS  # noqa: PLC0415
+
+    job = _job(arguments)
+    names = tuple(arguments.sets or stages.needed_sets(job))
+    for name in names:
+        if name not in SETS:
+            raise ConfigError(f"--sets {name}: choose from {', '.join(SETS)}")
+    stages.generate_sets(job, names)
+
+
+def _train(arguments: Arguments) -> None:
+    if not _planned(arguments):
+        from hpc_gw import stages  # noqa: PLC0415
+
+        stages.train(_job(arguments))
+
+
+def _predict(arguments: Arguments) -> None:
+    from hpc_gw import stages  # noqa: PLC0415
+
+    found = stages.predict(arguments.checkpoint, arguments.data, arguments.output)
+    print(f"{len(found)} predictions: {arguments.output}")
+
+
+def _engine(arguments: Arguments):  # type: ignore[no-untyped-def]
+    from hpc_gw.waveforms.engines import EngineConfig  # noqa: PLC0415
+
+    return EngineConfig(kind=arguments.engine, file=arguments.surrogate)
+
+
+def _overlap(arguments: Arguments) -> None:
+    from hpc_gw import stages  # noqa: PLC0415
+    from hpc_gw.waveforms.timegrid import TimeGrid  # noqa: PLC0415
+
+    stages.overlap(arguments.predictions, arguments.output, _engine(arguments), TimeGrid())
+    print(f"overlaps: {arguments.output}")
+
+
+def _report(arguments: Arguments) -> None:
+    from hpc_gw import stages  # noqa: PLC0415
+    from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
+    from hpc_gw.waveforms.timegrid import TimeGrid  # noqa: PLC0415
+
+    summary = stages.report(
+        arguments.predictions,
+        arguments.overlaps,
+        arguments.output,
+        _engine(arguments),
+        TimeGrid(),
+        arguments.log,
+    )
+    print(to_text(summary))
+    print(f"report: {arguments.output / 'report.html'}")
+
+
+def _waveform(arguments: Arguments) -> None:
+    from hpc_gw.show import show_waveform  # noqa: PLC0415
+
+    point = (arguments.mass_ratio, arguments.s1z, arguments.s2z)
+    print(show_waveform(_engine(arguments), point, arguments.output, arguments.plot))
+
+
+def _surrogate_show(arguments: Arguments) -> None:
+    from hpc_gw.show import show_surrogate  # noqa: PLC0415
+
+    print(show_surrogate(arguments.file))
+
+
+def _surrogate_pull(arguments: Arguments) -> None:
+    from hpc_gw.waveforms.engines import ENVIRONMENT, pull_surrogate  # noqa: PLC0415
+
+    path = pull_surrogate(arguments.output)
+    print(f"{path}: use it with --surrogate, engine.file in a job, or {ENVIRONMENT}")
+
+
+def _surrogate_build(arguments: Arguments) -> None:
+    from hpc_gw.waveforms.builder.build import build_surrogate  # noqa: PLC0415
+
+    recipe = build_surrogate(
+        arguments.output,
+        points=arguments.points,
+        held_out=arguments.held_out,
+        phase_nodes=arguments.phase_nodes,
+        amplitude_nodes=arguments.amplitude_nodes,
+        seed=arguments.seed,
+        workers=arguments.workers,
+    )
+    print(f"held-out mismatch: {recipe['held_out']}")

@@ -1,0 +1,141 @@
+"""A job: one YAML file that says everything about an experiment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from hpc_gw.config import STRICT, build, override, read_yaml, to_dict
+from hpc_gw.data.manifest import DatasetSpec, StorageConfig
+from hpc_gw.manifold.populations import GridConfig, PopulationConfig
+from hpc_gw.models.config import ModelConfig
+from hpc_gw.models.presets import model_config
+from hpc_gw.training.config import TrainConfig
+from hpc_gw.waveforms.engines import EngineConfig
+from hpc_gw.waveforms.timegrid import TimeGrid
+
+SETS = ("train", "validation", "test")
+
+
+def _model(value: Any) -> Any:
+    """A preset by name, or a mapping that changes some fields of one, as the fields of a model."""
+    if isinstance(value, str):
+        value = {"preset": value}
+    if not isinstance(value, dict):
+        return value
+    fields = dict(value)
+    return {**to_dict(model_config(fields.pop("preset", "khan2020"))), **fields}
+
+
+@dataclass(frozen=True, config=STRICT)
+class SetsConfig:
+    """The populations of the three sets; by default the paper's grids."""
+
+    train: PopulationConfig = GridConfig(split="train")
+    validation: PopulationConfig = GridConfig(split="validation")
+    test: PopulationConfig = GridConfig(split="test")
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluationConfig:
+    """How predictions are judged.
+
+    Attributes:
+        time_grid: on which truth and prediction are overlapped; by default the paper's.
+        batch: waveform pairs regenerated at a time.
+    """
+
+    time_grid: TimeGrid = TimeGrid()
+    batch: int = Field(default=16, ge=1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class RanksConfig:
+    """Processes that ``hpc-gw run`` starts on this machine for each step."""
+
+    generate: int = Field(default=1, ge=1)
+    train: int = Field(default=1, ge=1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class JobConfig:
+    """An experiment from waveforms to report.
+
+    Attributes:
+        name: what it is called.
+        output: folder that everything goes to.
+        engine: where waveforms come from.
+        time_grid: on which the network sees them.
+        storage: how sets are kept on disk.
+        sets: which waveforms.
+        model: the network, a preset's name or fields.
+        train: how it is trained.
+        evaluation: how it is judged.
+        ranks: processes on this machine.
+    """
+
+    name: str
+    output: str
+    engine: EngineConfig = EngineConfig()
+    time_grid: TimeGrid = TimeGrid()
+    storage: StorageConfig = StorageConfig()
+    sets: SetsConfig = SetsConfig()
+    model: Annotated[ModelConfig, BeforeValidator(_model)] = ModelConfig()
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = EvaluationConfig()
+    ranks: RanksConfig = RanksConfig()
+
+    def __post_init__(self) -> None:
+        if self.model.input_steps != self.time_grid.size:
+            raise ValueError(
+                f"model.input_steps = {self.model.input_steps}: the time grid has "
+                f"{self.time_grid.size} samples; make them equal"
+            )
+        if self.train.augment.phase and self.storage.values != "complex":
+            raise ValueError(
+                "train.augment.phase: a random phase needs complex waveforms; set "
+                "storage.values: complex"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output).expanduser()
+
+    def set_folder(self, name: str) -> Path:
+        """Folder of the set ``train``, ``validation`` or ``test``."""
+        return self.folder / "data" / name
+
+    def spec(self, name: str, engine_name: str, engine_checksum: str) -> DatasetSpec:
+        """Everything that fixes the numbers of a set."""
+        return DatasetSpec(
+            name=name,
+            population=getattr(self.sets, name),
+            time_grid=self.time_grid,
+            storage=self.storage,
+            engine=engine_name,
+            engine_checksum=engine_checksum,
+        )
+
+    def with_output(self, output: str) -> JobConfig:
+        """The same job in another folder."""
+        return replace(self, output=output)
+
+
+def load_job(path: str | os.PathLike[str], assignments: Iterable[str] = ()) -> JobConfig:
+    """Read a job's YAML file and apply ``key=value`` assignments.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown (the nearest valid one is named),
+            a value is of the wrong type, or values contradict one another.
+    """
+    mapping = override(read_yaml(path), assignments)
+    mapping.setdefault("name", Path(path).stem)
+    mapping.setdefault("output", f"runs/{mapping['name']}")
+    return build(JobConfig, mapping, where=str(path))

@@ -1,0 +1,77 @@
+"""What a job would do and cost, said before anything is done."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from hpc_gw.job import SETS, JobConfig
+from hpc_gw.manifold.populations import GridConfig
+from hpc_gw.models.config import cone, receptive_field
+from hpc_gw.models.wavenet import WaveNet
+from hpc_gw.stages import needed_sets
+from hpc_gw.waveforms.engines import surrogate_path
+from hpc_gw.waveforms.surrogate_file import read_surrogate
+
+
+def describe(job: JobConfig) -> str:
+    """The plan of a job, line by line; builds no waveform and no weights.
+
+    Raises:
+        HpcGwError: whatever would stop the job at its start, such as a missing surrogate.
+    """
+    data = read_surrogate(surrogate_path(job.engine.file))
+    grid, model, train = job.time_grid, job.model, job.train
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in WaveNet(model).parameters())
+    left, right = receptive_field(model)
+    lines = [
+        f"job {job.name} -> {job.folder}",
+        f"waveforms: {data.label} ({job.engine.kind}), SHA-256 {data.checksum[:12]}",
+        f"time grid: {grid.size:,} samples, {grid.kind}, [{grid.t_min:g}, {grid.t_max:g}] M",
+        *(_set_line(job, name, data.label, data.checksum) for name in SETS),
+        f"network: {parameters:,} trainable parameters; an output sees {left} samples to its left "
+        f"and {right} to its right; the last {cone(model):,} samples can reach the leaves",
+        _training_line(job),
+        f"optimizer: {train.optimizer.kind}, lr {train.optimizer.lr:g}, "
+        f"schedule {train.schedule.kind}; loss: {train.loss.kind}",
+        f"evaluation: {job.sets.test.size:,} waveforms regenerated and overlapped on "
+        f"{job.evaluation.time_grid.size:,} samples",
+    ]
+    return "\n".join(lines)
+
+
+def _set_line(job: JobConfig, name: str, engine: str, checksum: str) -> str:
+    spec = job.spec(name, engine, checksum)
+    population = spec.population
+    if isinstance(population, GridConfig):
+        rows = " x ".join(str(n) for n in population.shape) + f" = {population.size:,}"
+    else:
+        rows = f"{population.size:,} draws, seed {population.seed}"
+    if name not in needed_sets(job):
+        return f"{name}: {rows}; made on the fly, nothing stored"
+    storage = spec.storage
+    return (
+        f"{name}: {rows}; {readable_bytes(spec.bytes)} ({storage.values}, {storage.dtype}) in "
+        f"{spec.shards:,} shards"
+    )
+
+
+def _training_line(job: JobConfig) -> str:
+    train = job.train
+    rows = job.sets.train.size
+    steps = min(rows // train.batch, train.steps) if train.steps else rows // train.batch
+    total = steps * train.epochs
+    return (
+        f"training: at most {train.epochs} epochs of {steps:,} steps of {train.batch} waveforms = "
+        f"{total * train.batch:,} samples, source {train.source}"
+    )
+
+
+def readable_bytes(count: int) -> str:
+    """A number of bytes in decimal units, as disks are sold: 1.28 TB."""
+    if count < 1000:
+        return f"{count} B"
+    power = min(int(math.log10(count) // 3), 5)
+    return f"{count / 1000**power:.3g} {'kMGTP'[power - 1]}B"

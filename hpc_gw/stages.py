@@ -1,0 +1,182 @@
+"""The steps of a job. Each reads files, writes files, and can be run again at any time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hpc_gw.config import build, to_dict
+from hpc_gw.data.generate import generate
+from hpc_gw.data.manifest import Manifest
+from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
+from hpc_gw.distributed import World, mpi_world, torch_world
+from hpc_gw.errors import CheckpointError, ConfigError, DataError
+from hpc_gw.evaluation.evaluate import compute_overlaps
+from hpc_gw.evaluation.report import write_report
+from hpc_gw.evaluation.results import (
+    Predictions,
+    read_overlaps,
+    read_predictions,
+    write_overlaps,
+    write_predictions,
+)
+from hpc_gw.evaluation.statistics import Summary, summary
+from hpc_gw.files import sha256
+from hpc_gw.job import SETS, JobConfig
+from hpc_gw.models.config import cone
+from hpc_gw.models.physics_head import quantities
+from hpc_gw.provenance import recipe
+from hpc_gw.training.checkpoint import load_model
+from hpc_gw.training.log import LOG
+from hpc_gw.training.loop import BEST, Run, Trainer
+from hpc_gw.training.losses import LossConfig
+from hpc_gw.training.objective import make_objective
+from hpc_gw.waveforms.engines import EngineConfig, load_engine
+from hpc_gw.waveforms.timegrid import TimeGrid
+
+PREDICTIONS, OVERLAPS, REPORT = "predictions.h5", "overlaps.h5", "report"
+
+
+def needed_sets(job: JobConfig) -> tuple[str, ...]:
+    """Sets that the job keeps on disk: not the training set where that is made on the fly."""
+    return SETS if job.train.source == "shards" else ("validation", "test")
+
+
+def generate_sets(job: JobConfig, names: tuple[str, ...]) -> list[Manifest]:
+    """Generate sets of a job, on the ranks of MPI if there are several."""
+    world = mpi_world()
+    engine = load_engine(job.engine, job.time_grid.times())
+    torch.set_num_threads(1 if world.size > 1 else torch.get_num_threads())
+    return [
+        generate(job.set_folder(name), job.spec(name, engine.name, engine.checksum), engine, world)
+        for name in names
+    ]
+
+
+def train(job: JobConfig) -> Path:
+    """Train a job's network; returns the best checkpoint."""
+    with torch_world() as (world, device):
+        run = Run(
+            model=job.model,
+            config=job.train,
+            train=_training_source(job, world, device),
+            validation=_shards(job, "validation", world),
+            objective=make_objective(job.train.loss, job.engine, job.time_grid, device),
+            folder=job.folder,
+            context=to_dict(job),
+        )
+        return Trainer(run, world, device).fit()
+
+
+def _training_source(job: JobConfig, world: World, device: torch.device) -> Source:
+    if job.train.source == "shards":
+        return _shards(job, "train", world)
+    times = job.time_grid.times()
+    engine = load_engine(job.engine, times[-cone(job.model) :], device, phase_zero=float(times[0]))
+    return EngineSource(job.spec("train", engine.name, engine.checksum), engine)
+
+
+def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
+    """A set on disk, cropped to what can reach the network's kept outputs."""
+    source = ShardSource(
+        job.set_folder(name),
+        samples=cone(job.model),
+        verify=job.train.verify,
+        progress=world.rank == 0,
+    )
+    spec = source.spec
+    for what, found, wanted in (
+        ("time grid", spec.time_grid, job.time_grid),
+        ("population", spec.population, getattr(job.sets, name)),
+    ):
+        if found != wanted:
+            raise DataError(
+                f"{job.set_folder(name)}: its {what} is {found}, the job's is {wanted}; generate "
+                f"it again in another output folder"
+            )
+    return source
+
+
+def predict(checkpoint: Path, data: Path, output: Path, *, batch: int = 256) -> Predictions:
+    """Predict every row of a dataset with a trained network; writes and returns predictions.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        DataError: the dataset is on another time grid than the network was trained on.
+    """
+    model, content = load_model(checkpoint)
+    try:
+        grid = build(TimeGrid, content["context"]["time_grid"])
+        loss = build(LossConfig, content["train"]["loss"])
+    except (KeyError, ConfigError) as error:
+        raise CheckpointError(f"{checkpoint}: says not how it was trained ({error})") from error
+    source = ShardSource(data, samples=model.cone)
+    if source.spec.time_grid != grid:
+        raise DataError(
+            f"{data}: is on {source.spec.time_grid}, the network reads {grid}; generate the set "
+            f"with the network's time grid"
+        )
+    rows = np.arange(source.spec.population.size)
+    answers = []
+    with torch.no_grad():
+        for first in tqdm(range(0, rows.size, batch), desc="predict", unit="batch"):
+            waveforms = source.load(rows[first : first + batch])
+            answers.append(model(waveforms.real if waveforms.is_complex() else waveforms))
+        raw = torch.cat(answers).double()
+        values = quantities(raw, loss.head, damping=loss.damping).numpy()
+    found = Predictions(row=rows, truth=truths(source.spec, rows), prediction=values)
+    inputs = {str(checkpoint.name): sha256(checkpoint), "manifest": sha256(data / "manifest.json")}
+    write_predictions(output, found, recipe(config=content["context"], inputs=inputs))
+    return found
+
+
+def overlap(
+    predictions: Path, output: Path, engine: EngineConfig, grid: TimeGrid, *, batch: int = 16
+) -> None:
+    """Regenerate the waveforms of truths and predictions, and overlap them; writes overlaps."""
+    found = read_predictions(predictions)
+    judge = load_engine(engine, grid.times())
+    result = compute_overlaps(found, judge, batch=batch)
+    config = {"engine": to_dict(engine), "time_grid": to_dict(grid)}
+    inputs = {predictions.name: sha256(predictions), "engine": judge.checksum}
+    write_overlaps(output, result, recipe(config=config, inputs=inputs), inputs[predictions.name])
+
+
+def report(
+    predictions: Path,
+    overlaps: Path,
+    folder: Path,
+    engine: EngineConfig,
+    grid: TimeGrid,
+    log: Path | None,
+) -> Summary:
+    """Write the tables, figures and the HTML report; returns the numbers behind them."""
+    made, judged = read_predictions(predictions), read_overlaps(overlaps)
+    inputs = {predictions.name: sha256(predictions), overlaps.name: sha256(overlaps)}
+    write_report(
+        folder,
+        predictions=made,
+        overlaps=judged,
+        engine=load_engine(engine, grid.times()),
+        recipe=recipe(config=made.recipe.get("config"), inputs=inputs),
+        log=log,
+    )
+    return summary(made, judged)
+
+
+def evaluate(job: JobConfig) -> Summary:
+    """Predict, overlap and report a job's test set; what exists already is made anew."""
+    folder, judge = job.folder, job.evaluation
+    predict(folder / BEST, job.set_folder("test"), folder / PREDICTIONS)
+    overlap(folder / PREDICTIONS, folder / OVERLAPS, job.engine, judge.time_grid, batch=judge.batch)
+    return report(
+        folder / PREDICTIONS,
+        folder / OVERLAPS,
+        folder / REPORT,
+        job.engine,
+        judge.time_grid,
+        folder / LOG,
+    )
