@@ -140,11 +140,11 @@ def _surrogate_verb(verbs: _Verbs) -> None:
     build = actions.add_parser("build", help="train a surrogate on SEOBNRv5HM (extra: nr)")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     for option, default, text in (
-        ("--points", 700, "training waveforms"),
-        ("--held-out", 240, "waveforms to judge it by"),
-        ("--phase-nodes", 15, "empirical nodes of the phase"),
+        ("--points", 512, "training waveforms"),
+        ("--held-out", 400, "waveforms to judge it by"),
+        ("--phase-nodes", 12, "empirical nodes of the phase"),
         ("--amplitude-nodes", 12, "empirical nodes of the amplitude"),
-        ("--seed", 1, "of the training and held-out points"),
+        ("--seed", 2020, "of the training and held-out points"),
         ("--workers", 2, "processes"),
     ):
         build.add_argument(option, type=int, default=default, help=f"{text} ({default})")
