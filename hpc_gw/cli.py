@@ -257,9 +257,10 @@ def _surrogate_pull(arguments: Arguments) -> None:
 
 
 def _surrogate_build(arguments: Arguments) -> None:
-    from hpc_gw.waveforms.builder.build import build_surrogate  # noqa: PLC0415
+    from hpc_gw.show import show_surrogate  # noqa: PLC0415
+    from hpc_gw.waveforms.builder.build import NAME, build_surrogate  # noqa: PLC0415
 
-    recipe = build_surrogate(
+    build_surrogate(
         arguments.output,
         points=arguments.points,
         held_out=arguments.held_out,
@@ -268,4 +269,4 @@ def _surrogate_build(arguments: Arguments) -> None:
         seed=arguments.seed,
         workers=arguments.workers,
     )
-    print(f"held-out mismatch: {recipe['held_out']}")
+    print(show_surrogate(str(arguments.output / f"{NAME}.h5")))
