@@ -73,6 +73,7 @@ def _write_header(
         file.create_dataset("row", data=rows.astype(np.int64))
         # Early allocation: the space is reserved now, and the array's place is known.
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_obj_track_times(False)  # equal waveforms make equal files
         properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         space = h5py.h5s.create_simple(shape)

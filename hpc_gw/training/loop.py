@@ -132,15 +132,13 @@ class Trainer:
                 lr = self.optimizer.param_groups[0]["lr"]
                 values = {name: float(part) for name, part in parts.items()}
                 self.log.record(epoch, self.step, self.samples, lr=lr, **values)
-            if self._must_stop():
-                self._save(LAST)
-                raise Interrupted(
-                    f"training stopped at step {self.step} of {self.total}, checkpoint written "
-                    f"({self.run.folder / LAST}); the same command goes on from there"
-                )
+            if self.step % steps == 0:
+                break  # the checkpoint is written when the epoch has been validated
+            self._stop_if_asked()
             if self.step % self.config.checkpoint_steps == 0:
                 self._save(LAST)
         self._finish_epoch(epoch)
+        self._stop_if_asked()
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
         order = self.sampler.order(epoch)
@@ -189,13 +187,13 @@ class Trainer:
                 f"epoch {epoch}: the validation loss is not finite; lower the learning rate "
                 f"(train.optimizer.lr) and start again from an earlier checkpoint"
             )
-        best = self.plateau.update(loss, self.config.schedule)
-        if best:
-            self._save(BEST)
-        self._save(LAST)
         lr = self.optimizer.param_groups[0]["lr"]
         values = {f"val_{name}": value for name, value in parts.items()}
+        # The log first: what a resumed run repeats is dropped from it, what it lacks is lost.
         self.log.record(epoch, self.step, self.samples, lr=lr, val_loss=loss, **values)
+        if self.plateau.update(loss, self.config.schedule):
+            self._save(BEST)
+        self._save(LAST)
 
     @torch.no_grad()
     def validate(self) -> tuple[float, dict[str, float]]:
@@ -255,11 +253,18 @@ class Trainer:
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
-    def _must_stop(self) -> bool:
-        """Whether a signal came to any rank; all ranks agree, at the same step."""
-        if self.world.size == 1:
-            return self._stop
-        return self.step % _SIGNAL_STEPS == 0 and self.world.sum(float(self._stop)) > 0
+    def _stop_if_asked(self) -> None:
+        """Write a checkpoint and raise, if a signal came to any rank; all do, at the same step."""
+        stop = self._stop
+        if self.world.size > 1:
+            due = self.step % _SIGNAL_STEPS == 0 or self.step % self.sampler.steps == 0
+            stop = due and self.world.sum(float(self._stop)) > 0
+        if stop and self.step < self.total:
+            self._save(LAST)
+            raise Interrupted(
+                f"training stopped at step {self.step} of {self.total}, checkpoint written "
+                f"({self.run.folder / LAST}); the same command goes on from there"
+            )
 
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)

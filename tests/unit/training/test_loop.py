@@ -1,0 +1,241 @@
+"""The training loop: exact resume, world-size invariance of the data, stops and refusals."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from hpc_gw.data.generate import generate
+from hpc_gw.data.manifest import DatasetSpec, StorageConfig
+from hpc_gw.data.sources import EngineSource, ShardSource
+from hpc_gw.distributed import SerialWorld
+from hpc_gw.errors import CheckpointError
+from hpc_gw.manifold.populations import DrawsConfig
+from hpc_gw.models.config import ModelConfig
+from hpc_gw.training import checkpoint
+from hpc_gw.training.augment import AugmentConfig
+from hpc_gw.training.config import TrainConfig
+from hpc_gw.training.lamb import OptimizerConfig
+from hpc_gw.training.log import LOG
+from hpc_gw.training.loop import BEST, LAST, Interrupted, Run, Trainer
+from hpc_gw.training.losses import LossConfig
+from hpc_gw.training.objective import make_objective
+from hpc_gw.training.schedule import ScheduleConfig
+from hpc_gw.waveforms.engines import EngineConfig
+from hpc_gw.waveforms.timegrid import TimeGrid
+
+GRID = TimeGrid(kind="chirp", samples=64)
+MODEL = ModelConfig(
+    input_steps=64, stem_channels=4, stem_kernel=8, stem_stride=4, stacks=1, dilations=(1, 2),
+    residual_channels=4, gate_channels=4, root_channels=8, root_outputs=2, root_steps=16,
+    leaf_width=16, dropout=0.1, norm_momentum=0.1, standardize=True,
+)  # fmt: skip
+CONFIG = TrainConfig(
+    source="on_the_fly", batch=8, epochs=3, optimizer=OptimizerConfig(lr=1e-3),
+    schedule=ScheduleConfig(kind="cosine", warmup=0.1, stop_after=0),
+    loss=LossConfig(kind="physics", standardize=True), checkpoint_steps=5, log_steps=2,
+    tensorboard=False,
+)  # fmt: skip
+CPU = torch.device("cpu")
+
+
+def spec_of(engine, rows, seed, values="real"):
+    return DatasetSpec(
+        name="set", population=DrawsConfig(count=rows, seed=seed), time_grid=GRID,
+        storage=StorageConfig(values=values, shard_bytes=3000), engine=engine.name,
+        engine_checksum=engine.checksum,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def make_run(tmp_path, chirp_engine):
+    def make(name="run", model=MODEL, values="real", rows=64, **changes):
+        config = dataclasses.replace(CONFIG, **changes)
+        return Run(
+            model=model,
+            config=config,
+            train=EngineSource(spec_of(chirp_engine, rows, 1, values), chirp_engine),
+            validation=EngineSource(spec_of(chirp_engine, 16, 2, values), chirp_engine),
+            objective=make_objective(config.loss, EngineConfig(file="embedded"), GRID, CPU),
+            folder=tmp_path / name,
+            context={"name": name},
+        )
+
+    return make
+
+
+def fit(run):
+    trainer = Trainer(run, SerialWorld(), CPU)
+    trainer.fit()
+    return trainer
+
+
+def stop_after(trainer, step):
+    """Ask the trainer to stop as a batch system does, after a number of steps."""
+    original = trainer._optimise
+
+    def optimise(batch):
+        parts = original(batch)
+        if trainer.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return parts
+
+    trainer._optimise = optimise
+
+
+def same_weights(one, other):
+    pairs = zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True)
+    return all(torch.equal(value, twin) for (_, value), twin in pairs)
+
+
+def test_a_run_writes_best_and_last_checkpoints_and_its_log(make_run):
+    trainer = fit(make_run())
+    folder = trainer.run.folder
+    assert trainer.step == 24
+    best = checkpoint.load(folder / BEST)
+    assert best["recipe"]["versions"]["torch"] == torch.__version__
+    records = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    assert [r["step"] for r in records if "val_loss" in r] == [8, 16, 24]
+    lowest = min(r["val_loss"] for r in records if "val_loss" in r)
+    assert best["plateau"]["best"] == pytest.approx(lowest)
+
+
+@pytest.mark.parametrize("step", [3, 8, 13, 23])
+def test_stopped_and_resumed_gives_the_weights_of_an_uninterrupted_run(make_run, step):
+    whole = fit(make_run("whole"))
+    stopped = Trainer(make_run("stopped"), SerialWorld(), CPU)
+    stop_after(stopped, step)
+    with pytest.raises(Interrupted, match=f"step {step} of 24") as caught:
+        stopped.fit()
+    assert caught.value.exit_code == 75
+    resumed = Trainer(make_run("stopped"), SerialWorld(), CPU)
+    assert resumed.step == step
+    resumed.fit()
+    assert same_weights(whole, resumed)
+    logs = [
+        [
+            {k: v for k, v in json.loads(line).items() if k not in ("seconds", "samples_per_s")}
+            for line in (t.run.folder / LOG).read_text().splitlines()
+        ]
+        for t in (whole, resumed)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_finished_run_started_again_changes_nothing(make_run):
+    first = fit(make_run())
+    before = (first.run.folder / BEST).read_bytes()
+    again = fit(make_run())
+    assert same_weights(first, again)
+    assert (first.run.folder / BEST).read_bytes() == before
+
+
+def test_shards_and_engine_train_the_same_weights(make_run, tmp_path, chirp_engine):
+    direct = fit(make_run("direct"))
+    run = make_run("shards")
+    for name, source in (("train", run.train), ("validation", run.validation)):
+        generate(tmp_path / name, source.spec, chirp_engine, SerialWorld(), progress=False)
+    train, validation = (
+        ShardSource(tmp_path / name, progress=False) for name in ("train", "validation")
+    )
+    from_disk = fit(dataclasses.replace(run, train=train, validation=validation))
+    assert same_weights(direct, from_disk)
+
+
+def test_random_phases_and_shifts_resume_exactly_too(make_run):
+    changes = dict(values="complex", augment=AugmentConfig(phase=True, max_shift=5.0), epochs=1)
+    whole = fit(make_run("whole", **changes))
+    stopped = Trainer(make_run("stopped", **changes), SerialWorld(), CPU)
+    stop_after(stopped, 5)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    assert same_weights(whole, fit(make_run("stopped", **changes)))
+    assert not same_weights(whole, fit(make_run("plain", values="complex", epochs=1)))
+
+
+def test_training_lowers_the_loss_and_the_mismatch(make_run):
+    loss = LossConfig(kind="physics", standardize=True, mismatch_weight=0.2)
+    trainer = Trainer(make_run(loss=loss, rows=6400, batch=32, epochs=1, optimizer=OptimizerConfig(lr=1e-2)),
+                      SerialWorld(), CPU)  # fmt: skip
+    before, _ = trainer.validate()
+    trainer.fit()
+    after, parts = trainer.validate()
+    assert after < 0.8 * before
+    assert set(parts) == {"q", "s1", "s2", "sigma_eff", "s_eff", "mismatch"}
+
+
+def test_training_stops_early_when_validation_does_not_improve(make_run):
+    schedule = ScheduleConfig(kind="plateau", patience=0, stop_after=2)
+    config = dict(schedule=schedule, epochs=50, optimizer=OptimizerConfig(lr=1e-30))
+    trainer = fit(make_run(**config))
+    # nothing is learned; BatchNorm's running statistics alone change the validation loss
+    assert trainer.step < 50 * 8
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(make_run):
+    fit(make_run())
+    other = dataclasses.replace(MODEL, leaf_width=8)
+    with pytest.raises(CheckpointError, match=r"model\.leaf_width: 16, configured: 8"):
+        Trainer(make_run(model=other), SerialWorld(), CPU)
+
+
+def test_a_folder_with_another_run_is_refused(make_run):
+    fit(make_run())
+    with pytest.raises(CheckpointError, match=r"train\.batch: 8, configured: 4"):
+        Trainer(make_run(batch=4), SerialWorld(), CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_one_clear_line(make_run, content):
+    trainer = fit(make_run(epochs=1))
+    path = trainer.run.folder / LAST
+    path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
+    with pytest.raises(CheckpointError, match="not readable as a checkpoint") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.system, ("touch " + str(tmp_path / "owned"),))
+
+    torch.save({"format": checkpoint.FORMAT, "weights": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_global_batches_do_not_depend_on_the_number_of_ranks(make_run):
+    """Each of two ranks takes half of what one rank takes, with the same augmentation."""
+    changes = dict(values="complex", augment=AugmentConfig(phase=True, max_shift=2.0))
+    run = make_run(**changes)
+    alone = Trainer(run, SerialWorld(), CPU)
+    batch = next(iter(alone._batches(0, 0)))
+    whole = alone._input(batch.inputs)
+    halves = []
+    for rank in range(2):
+        part = Trainer(run, SerialWorld(), CPU)
+        part.world = World(rank, 2)
+        mine = next(iter(part._batches(0, 0)))
+        assert np.array_equal(mine.rows, batch.rows[4 * rank : 4 * rank + 4])
+        halves.append(part._input(mine.inputs))
+    assert torch.equal(torch.cat(halves), whole)
+
+
+@dataclasses.dataclass
+class World:
+    """Two ranks that need not talk."""
+
+    rank: int
+    size: int
+
+    def barrier(self):
+        pass
+
+    def sum(self, value):
+        return value
