@@ -65,18 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     train = _job_verb(verbs, "train", _train, "train the network (torchrun too)")
     _dry_run(train)
     predict = verbs.add_parser("predict", help="predict the parameters of every row of a set")
-    predict.add_argument("checkpoint", type=Path)
+    predict.add_argument("checkpoint", type=Path, help="best.pt of a run")
     predict.add_argument("data", type=Path, help="folder of a generated set")
     predict.add_argument("-o", "--output", type=Path, default=Path("predictions.h5"))
     predict.set_defaults(run=_predict)
     overlap = verbs.add_parser("overlap", help="overlap the waveforms of predictions and truths")
-    overlap.add_argument("predictions", type=Path)
+    overlap.add_argument("predictions", type=Path, help="predictions.h5")
     overlap.add_argument("-o", "--output", type=Path, default=Path("overlaps.h5"))
     _engine_options(overlap)
     overlap.set_defaults(run=_overlap)
     report = verbs.add_parser("report", help="tables, figures and the HTML report")
-    report.add_argument("predictions", type=Path)
-    report.add_argument("overlaps", type=Path)
+    report.add_argument("predictions", type=Path, help="predictions.h5")
+    report.add_argument("overlaps", type=Path, help="overlaps.h5")
     report.add_argument("-o", "--output", type=Path, default=Path("report"))
     report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
     _engine_options(report)
@@ -213,23 +213,20 @@ def _engine(arguments: Arguments):  # type: ignore[no-untyped-def]
 
 def _overlap(arguments: Arguments) -> None:
     from hpc_gw import stages  # noqa: PLC0415
-    from hpc_gw.waveforms.timegrid import TimeGrid  # noqa: PLC0415
 
-    stages.overlap(arguments.predictions, arguments.output, _engine(arguments), TimeGrid())
+    stages.overlap(arguments.predictions, arguments.output, _engine(arguments))
     print(f"overlaps: {arguments.output}")
 
 
 def _report(arguments: Arguments) -> None:
     from hpc_gw import stages  # noqa: PLC0415
     from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
-    from hpc_gw.waveforms.timegrid import TimeGrid  # noqa: PLC0415
 
     summary = stages.report(
         arguments.predictions,
         arguments.overlaps,
         arguments.output,
         _engine(arguments),
-        TimeGrid(),
         arguments.log,
     )
     print(to_text(summary))

@@ -75,7 +75,9 @@ def build(cls: type[T], mapping: Mapping[str, Any], *, where: str = "config") ->
     try:
         return TypeAdapter(cls).validate_python(dict(mapping))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key may leave another one missing: name the misspelt one.
+        errors = error.errors()
+        first = next((e for e in errors if e["type"] in _UNKNOWN), errors[0])
         more = error.error_count() - 1
         line = f"{where}: {_explain(cls, first)}"
         raise ConfigError(line + (f" (and {more} more)" if more else "")) from error

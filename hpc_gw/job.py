@@ -54,6 +54,13 @@ class EvaluationConfig:
     time_grid: TimeGrid = TimeGrid()
     batch: int = Field(default=16, ge=1)
 
+    def __post_init__(self) -> None:
+        if self.time_grid.kind != "uniform":
+            raise ValueError(
+                f"time_grid.kind = {self.time_grid.kind}: overlaps are taken on equally spaced "
+                f"times; use uniform"
+            )
+
 
 @dataclass(frozen=True, config=STRICT)
 class RanksConfig:

@@ -54,7 +54,7 @@ def _set_line(job: JobConfig, name: str, engine: str, checksum: str) -> str:
     storage = spec.storage
     return (
         f"{name}: {rows}; {readable_bytes(spec.bytes)} ({storage.values}, {storage.dtype}) in "
-        f"{spec.shards:,} shards"
+        f"{spec.shards:,} shard" + "s" * (spec.shards > 1)
     )
 
 

@@ -34,7 +34,8 @@ from hpc_gw.training.log import LOG
 from hpc_gw.training.loop import BEST, Run, Trainer
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.training.objective import make_objective
-from hpc_gw.waveforms.engines import EngineConfig, load_engine
+from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
+from hpc_gw.waveforms.surrogate_file import read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
 
 PREDICTIONS, OVERLAPS, REPORT = "predictions.h5", "overlaps.h5", "report"
@@ -87,15 +88,15 @@ def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
         verify=job.train.verify,
         progress=world.rank == 0,
     )
-    spec = source.spec
-    for what, found, wanted in (
-        ("time grid", spec.time_grid, job.time_grid),
-        ("population", spec.population, getattr(job.sets, name)),
-    ):
-        if found != wanted:
+    data = read_surrogate(surrogate_path(job.engine.file))
+    found = to_dict(source.spec)
+    # gwsurrogate and ours agree to rounding: who evaluated the file does not matter here.
+    wanted = to_dict(job.spec(name, source.spec.engine, data.checksum))
+    for key in wanted:
+        if found[key] != wanted[key]:
             raise DataError(
-                f"{job.set_folder(name)}: its {what} is {found}, the job's is {wanted}; generate "
-                f"it again in another output folder"
+                f"{job.set_folder(name)}: its {key} is {found[key]}, the job's is {wanted[key]}; "
+                f"generate it again in another output folder"
             )
     return source
 
@@ -133,11 +134,13 @@ def predict(checkpoint: Path, data: Path, output: Path, *, batch: int = 256) -> 
     return found
 
 
-def overlap(
-    predictions: Path, output: Path, engine: EngineConfig, grid: TimeGrid, *, batch: int = 16
-) -> None:
-    """Regenerate the waveforms of truths and predictions, and overlap them; writes overlaps."""
+def overlap(predictions: Path, output: Path, engine: EngineConfig, *, batch: int = 16) -> None:
+    """Regenerate the waveforms of truths and predictions, and overlap them; writes overlaps.
+
+    On the evaluation's time grid of the job that made the predictions.
+    """
     found = read_predictions(predictions)
+    grid = _evaluation_grid(found)
     judge = load_engine(engine, grid.times())
     result = compute_overlaps(found, judge, batch=batch)
     config = {"engine": to_dict(engine), "time_grid": to_dict(grid)}
@@ -145,16 +148,18 @@ def overlap(
     write_overlaps(output, result, recipe(config=config, inputs=inputs), inputs[predictions.name])
 
 
+def _evaluation_grid(predictions: Predictions) -> TimeGrid:
+    """The grid that the job behind the predictions is judged on; the paper's if it says none."""
+    config = predictions.recipe.get("config") or {}
+    return build(TimeGrid, config.get("evaluation", {}).get("time_grid", {}), where="predictions")
+
+
 def report(
-    predictions: Path,
-    overlaps: Path,
-    folder: Path,
-    engine: EngineConfig,
-    grid: TimeGrid,
-    log: Path | None,
+    predictions: Path, overlaps: Path, folder: Path, engine: EngineConfig, log: Path | None
 ) -> Summary:
     """Write the tables, figures and the HTML report; returns the numbers behind them."""
     made, judged = read_predictions(predictions), read_overlaps(overlaps)
+    grid = _evaluation_grid(made)
     inputs = {predictions.name: sha256(predictions), overlaps.name: sha256(overlaps)}
     write_report(
         folder,
@@ -171,12 +176,7 @@ def evaluate(job: JobConfig) -> Summary:
     """Predict, overlap and report a job's test set; what exists already is made anew."""
     folder, judge = job.folder, job.evaluation
     predict(folder / BEST, job.set_folder("test"), folder / PREDICTIONS)
-    overlap(folder / PREDICTIONS, folder / OVERLAPS, job.engine, judge.time_grid, batch=judge.batch)
+    overlap(folder / PREDICTIONS, folder / OVERLAPS, job.engine, batch=judge.batch)
     return report(
-        folder / PREDICTIONS,
-        folder / OVERLAPS,
-        folder / REPORT,
-        job.engine,
-        judge.time_grid,
-        folder / LOG,
+        folder / PREDICTIONS, folder / OVERLAPS, folder / REPORT, job.engine, folder / LOG
     )

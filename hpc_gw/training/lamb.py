@@ -48,12 +48,19 @@ class OptimizerConfig:
     """Decay of the two moments."""
     eps: float | None = None
     """Added to the root of the second moment; absent: 1e-8, 1e-6 for lamb."""
-    max_grad_norm: float = 1.0
-    """Bound on the global gradient norm (lamb only); 0: none."""
+    max_grad_norm: float | None = None
+    """Bound on the global gradient norm; 0: none; absent: 1 for lamb, none for the others."""
     use_nvlamb: bool = False
     """Trust ratios for tensors without weight decay too (lamb only)."""
     fused: bool = False
     """torch's fused kernels (adam, adamw), or NVIDIA Apex's FusedLAMB, which must be installed."""
+
+    @property
+    def clip(self) -> float:
+        """The bound on the global gradient norm in force; 0: none."""
+        if self.max_grad_norm is not None:
+            return self.max_grad_norm
+        return 1.0 if self.kind == "lamb" else 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError with the value, the rule and the remedy."""
@@ -221,7 +228,7 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> tor
         lr=config.lr,
         betas=config.betas,
         eps=eps,
-        max_grad_norm=config.max_grad_norm,
+        max_grad_norm=config.clip,
         use_nvlamb=config.use_nvlamb,
     )
 

@@ -1,8 +1,8 @@
 """The one training loop: a single process or torch.distributed, from shards or on the fly.
 
 Stopped at any moment it resumes from its last checkpoint, with the same sequence of global
-batches on any number of ranks: the order of samples, dropout and augmentation are functions of
-(seed, epoch, step).
+batches on any number of ranks: the order of samples and their augmentation are functions of
+(seed, epoch, step); dropout of the rank, too.
 """
 
 from __future__ import annotations
@@ -162,8 +162,12 @@ class Trainer:
         loss, parts = self.run.objective(outputs, truth)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        parts = {"loss": loss.detach(), **parts}
+        if self.config.optimizer.clip and self.config.optimizer.kind != "lamb":
+            bound = self.config.optimizer.clip  # LAMB clips by itself
+            parts["grad_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), bound)
         self.optimizer.step()
-        return {"loss": loss.detach(), **parts}
+        return parts
 
     def _input(self, waveforms: Tensor) -> Tensor:
         """What the network reads: Re h22 (b, T), with a random phase and shift if asked for."""
@@ -225,6 +229,7 @@ class Trainer:
                     "step": self.step,
                     "plateau": dataclasses.asdict(self.plateau),
                     "train": to_dict(self.config),
+                    "data": self._data,
                     "context": self.run.context,
                     "recipe": recipe(config=self.run.context),
                 },
@@ -237,18 +242,28 @@ class Trainer:
             return
         content = checkpoint.load(path, self.device)
         checkpoint.require_same_model(path, content["model"], self.run.model)
-        wanted = to_dict(self.config)
-        changed = [key for key in wanted if content["train"].get(key) != wanted[key]]
-        if changed:
-            key = changed[0]
-            raise CheckpointError(
-                f"{path}: belongs to another run (train.{key}: {content['train'].get(key)}, "
-                f"configured: {wanted[key]}); choose another output folder, or remove this one"
-            )
+        for what, known, wanted in (
+            ("train", content["train"], to_dict(self.config)),
+            ("training set", content["data"]["train"], self._data["train"]),
+            ("validation set", content["data"]["validation"], self._data["validation"]),
+        ):
+            for key in wanted:
+                if known.get(key) != wanted[key]:
+                    raise CheckpointError(
+                        f"{path}: belongs to another run ({what}.{key}: {known.get(key)}, "
+                        f"configured: {wanted[key]}); choose another output folder, or remove "
+                        f"this one"
+                    )
         checkpoint.restore(path, self.model, content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step = content["step"]
         self.plateau = Plateau(**content["plateau"])
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        """Everything that fixes the numbers of both sets."""
+        run = self.run
+        return {"train": to_dict(run.train.spec), "validation": to_dict(run.validation.spec)}
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -5,10 +5,10 @@ For waveforms of one amplitude A and phases phi_1, phi_2, close to one another,
     1 - O  ~  Var(phi_1 - phi_2 - omega t_c) / 2,        minimised over t_c,
 
 where the variance is over time, weighted with A^2 dt, and takes phi_c out; what the difference
-of the amplitudes adds is left out (on random pairs up to a sixth of the whole, measured). A quadrature with
-under a hundred points that are uniform in the chirp's phase gives it well, so a training step
-can afford the surrogate and its derivatives. Unlike the overlap it keeps growing where the
-phases are many cycles apart, and so has a gradient everywhere.
+of the amplitudes adds is left out (on random pairs up to a sixth of the whole, measured). A
+quadrature with under a hundred points that are uniform in the chirp's phase gives it well, so a
+training step can afford the surrogate and its derivatives. Unlike the overlap it keeps growing
+where the phases are many cycles apart, and so has a gradient wherever the surrogate has one.
 """
 
 from __future__ import annotations
@@ -64,8 +64,7 @@ class PhaseMismatch:
             omega = omega - (weight * omega).sum(1, keepdim=True)
             slope = weight * omega / (weight * omega.square()).sum(1, keepdim=True)
         inside = torch.minimum(torch.maximum(predicted.double(), self._low), self._high)
-        _, other = self._engine.amplitude_phase(inside)
-        difference = other - phase
+        difference = self._engine.phase(inside) - phase
         difference = difference - (weight * difference).sum(1, keepdim=True)  # phi_c
         t_c = (slope * difference).sum(1, keepdim=True)
         residual = difference - omega * t_c

@@ -88,7 +88,7 @@ def pull_surrogate(destination: str | os.PathLike[str]) -> Path:
             try:
                 catalog.pull(name, sdir=f"{scratch}/")
             except Exception as error:
-                raise _no_network(name, str(error)) from error
+                raise _no_network(name, type(error).__name__) from error
             fetched = scratch / f"{name}.h5"
             if not fetched.exists():
                 raise _no_network(name, "nothing arrived")

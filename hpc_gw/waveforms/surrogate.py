@@ -118,11 +118,18 @@ class SurrogateEngine:
         rows = self._checked(parameters)
         return self._nodes_to_times(self._dense, rows)
 
+    def phase(self, parameters: np.ndarray | Tensor) -> Tensor:
+        """Phase [rad] alone, float64 (B, T); differentiable in ``parameters``."""
+        return self._phase(self._dense, self._checked(parameters))
+
     def _nodes_to_times(self, basis: _Basis, rows: Tensor) -> tuple[Tensor, Tensor]:
-        mapped = _fit_variables(rows)  # (B, 3)
+        amplitude = self._amplitude_fit(_fit_variables(rows)) @ basis.amplitude
+        return amplitude, self._phase(basis, rows)
+
+    def _phase(self, basis: _Basis, rows: Tensor) -> Tensor:
         newtonian = eta(rows[:, :1]) ** -0.375  # (B, 1)
-        nodes = torch.cat([self._phase_fit(mapped), newtonian], dim=1)  # (B, n + 1)
-        return self._amplitude_fit(mapped) @ basis.amplitude, nodes @ basis.phase
+        nodes = torch.cat([self._phase_fit(_fit_variables(rows)), newtonian], dim=1)  # (B, n + 1)
+        return nodes @ basis.phase
 
     def _fast(self, rows: Tensor, out: Tensor) -> None:
         """Write h22 of the first of ``CHUNK`` rows into ``out``, complex64 (b, T)."""

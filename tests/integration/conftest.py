@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hpc_gw.cli import main
+
 TINY = """
 name: tiny
 time_grid: {kind: chirp, samples: 64}
@@ -40,8 +42,6 @@ def tiny(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of the job, run once through the command line; do not write to it."""
-    from hpc_gw.cli import main
-
     folder = tmp_path_factory.mktemp("finished")
     path = folder / "tiny.yaml"
     path.write_text(TINY + f"output: {folder / 'run'}\n")

@@ -1,5 +1,6 @@
 """Bad input: one clear line, exit code 2, nothing written and nothing lost."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -158,8 +159,6 @@ def test_without_mpi_two_ranks_are_refused_with_the_install_line(capsys, tiny, m
 def test_ranks_that_each_see_themselves_alone_are_refused(tiny):
     """A launcher says 2 ranks, MPI's world has 1: as with the mpiexec of another MPI."""
     pytest.importorskip("mpi4py")
-    import os
-
     environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
     done = subprocess.run(
         [sys.executable, "-m", "hpc_gw", "generate", str(tiny)],

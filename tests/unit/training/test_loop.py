@@ -159,8 +159,9 @@ def test_random_phases_and_shifts_resume_exactly_too(make_run):
 
 def test_training_lowers_the_loss_and_the_mismatch(make_run):
     loss = LossConfig(kind="physics", standardize=True, mismatch_weight=0.2)
-    trainer = Trainer(make_run(loss=loss, rows=6400, batch=32, epochs=1, optimizer=OptimizerConfig(lr=1e-2)),
-                      SerialWorld(), CPU)  # fmt: skip
+    optimizer = OptimizerConfig(lr=1e-2)
+    run = make_run(loss=loss, rows=6400, batch=32, epochs=1, optimizer=optimizer)
+    trainer = Trainer(run, SerialWorld(), CPU)
     before, _ = trainer.validate()
     trainer.fit()
     after, parts = trainer.validate()
@@ -181,6 +182,12 @@ def test_a_checkpoint_of_another_architecture_is_refused(make_run):
     other = dataclasses.replace(MODEL, leaf_width=8)
     with pytest.raises(CheckpointError, match=r"model\.leaf_width: 16, configured: 8"):
         Trainer(make_run(model=other), SerialWorld(), CPU)
+
+
+def test_a_folder_with_a_run_on_other_data_is_refused(make_run):
+    fit(make_run())
+    with pytest.raises(CheckpointError, match=r"training set\.population"):
+        Trainer(make_run(rows=128), SerialWorld(), CPU)
 
 
 def test_a_folder_with_another_run_is_refused(make_run):
