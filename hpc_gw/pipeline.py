@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from hpc_gw.distributed import detect_launch
 from hpc_gw.errors import HpcGwError, LaunchError, MissingDependencyError
@@ -42,8 +46,10 @@ def run_job(job: JobConfig, arguments: Sequence[str]) -> None:
             "it once, without mpiexec, srun or torchrun"
         )
     started = time.monotonic()
-    _step("generate", [*mpiexec(job.ranks.generate), *_command("generate", arguments)])
-    _step("train", [*torchrun(job.ranks.train), *_command("train", arguments)])
+    generate = [*mpiexec(job.ranks.generate), *_command("generate", arguments)]
+    _finish("generate", run_processes([(generate, {})]))
+    train = [sys.executable, *_command("train", arguments)]
+    _finish("train", run_processes([(train, v) for v in rank_variables(job.ranks.train)]))
     summary = evaluate(job)
     print()
     print(to_text(summary))
@@ -55,14 +61,70 @@ def _command(verb: str, arguments: Sequence[str]) -> list[str]:
     return ["-m", "hpc_gw", verb, *arguments]
 
 
-def _step(name: str, command: Sequence[str]) -> None:
-    code = subprocess.run(command, check=False).returncode
+def _finish(name: str, code: int) -> None:
     if code:
         raise StepError(
             f"{name} ended with exit code {code}; mend what it says above and give the same "
             f"command again: it goes on from there",
             code if code in (2, 75) else 1,
         )
+
+
+def run_processes(started: Sequence[tuple[Sequence[str], Mapping[str, str]]]) -> int:
+    """Run commands side by side, each with variables of its own; the first exit code but 0.
+
+    When one fails the others are ended. Signals to stop are handed on, so that training ranks
+    write their checkpoint; an interrupt from the keyboard reaches them by itself.
+    """
+    children = [
+        subprocess.Popen(command, env={**os.environ, **variables}) for command, variables in started
+    ]
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        for child in children:
+            child.send_signal(number)
+
+    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGUSR2)}
+    previous[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        while any(child.poll() is None for child in children):
+            if any(child.returncode for child in children):
+                _end(children)
+            time.sleep(0.05)
+    finally:
+        _end(children)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return next((child.returncode for child in children if child.returncode), 0)
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]], grace_s: float = 10.0) -> None:
+    """Let children end by themselves for a while (they fail alike), then end them."""
+    deadline = time.monotonic() + grace_s
+    for child in children:
+        try:
+            child.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def rank_variables(ranks: int) -> list[dict[str, str]]:
+    """What torchrun would set for each of ``ranks`` processes on this machine; none for one.
+
+    Not torchrun itself: it hides the ranks' exit code, and adds its own traceback to their line.
+    """
+    if ranks == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    return [
+        {**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": threads}
+        for rank in range(ranks)
+    ]
 
 
 def mpiexec(ranks: int) -> list[str]:
@@ -82,11 +144,3 @@ def mpiexec(ranks: int) -> list[str]:
             'pip install "hpc_gw[mpi]", or use one: --set ranks.generate=1',
         )
     return [launcher, "-n", str(ranks), sys.executable]
-
-
-def torchrun(ranks: int) -> list[str]:
-    """Words that start Python on ``ranks`` training ranks of this machine."""
-    if ranks == 1:
-        return [sys.executable]
-    run = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return [sys.executable, *run]

@@ -28,6 +28,7 @@ train:
   log_steps: 2
   tensorboard: false
 evaluation: {time_grid: {dt: 1.0}}
+ranks: {train: 2}
 """
 
 

@@ -1,8 +1,10 @@
 """The whole chain through the command line: what it writes, and what a second start does."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -115,3 +117,24 @@ def test_the_command_line_starts_without_importing_torch():
 def test_the_job_in_use_is_what_the_files_say(tiny):
     job = load_job(tiny, ["train.optimizer.lr=2e-3"])
     assert job.train.optimizer.kind == "lamb" and job.train.optimizer.lr == 2e-3
+
+
+def test_a_stopped_run_hands_the_signal_on_and_resumes(tiny):
+    """SIGTERM to `hpc-gw run` while two ranks train: a checkpoint, exit code 75, then the end."""
+    words = [sys.executable, "-m", "hpc_gw", "run", str(tiny), "--set", "train.epochs=2000"]
+    log = tiny.parent / "run" / "train.jsonl"
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as run:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGTERM)
+        _, shown = run.communicate(timeout=60)
+    assert run.returncode == 75, shown
+    assert "checkpoint written" in shown and "Traceback" not in shown
+    assert (tiny.parent / "run" / "last.pt").exists()
+
+
+def test_an_error_in_a_step_keeps_its_exit_code(tiny, capfd):
+    assert main(["run", str(tiny), "--set", "train.batch=15"]) == 2
+    shown = capfd.readouterr().err
+    assert "multiple of 2" in shown and "Traceback" not in shown

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpc_gw.cli import main
+from hpc_gw.files import sha256
+from hpc_gw.waveforms.engines import surrogate_path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,6 +52,10 @@ def test_the_python_that_is_shown_runs(snippet, finished, tmp_path, monkeypatch)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished)
     exec(compile(snippet, "docs", "exec"), {})
+
+
+def test_the_checksum_in_the_documentation_is_that_of_the_embedded_file():
+    assert sha256(surrogate_path("embedded")) in (ROOT / "docs" / "surrogate.md").read_text()
 
 
 def test_there_is_something_to_run():
