@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hpc_gw import __version__
-from hpc_gw.errors import ConfigError, HpcGwError
+from hpc_gw.errors import ConfigError, HpcGwError, LaunchError
 
 Arguments = argparse.Namespace
 _Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -23,11 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except HpcGwError as error:
-        from hpc_gw.distributed import abort_ranks, detect_launch  # noqa: PLC0415
+        from hpc_gw.distributed import abort_ranks  # noqa: PLC0415
 
-        launch = detect_launch()
-        who = f"hpc-gw (rank {launch.rank} of {launch.size})" if launch.size > 1 else "hpc-gw"
-        print(f"{who}: {error}", file=sys.stderr, flush=True)
+        print(f"{_who()}: {error}", file=sys.stderr, flush=True)
         abort_ranks(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
@@ -46,12 +44,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _who() -> str:
+    """``hpc-gw``, with the rank where there are several."""
+    from hpc_gw.distributed import detect_launch  # noqa: PLC0415
+
+    try:
+        launch = detect_launch()
+    except HpcGwError:  # the launcher's variables are what is wrong
+        return "hpc-gw"
+    return f"hpc-gw (rank {launch.rank} of {launch.size})" if launch.size > 1 else "hpc-gw"
+
+
+def _alone(arguments: Arguments) -> None:
+    """Refuse several ranks for a command that would do everything on each."""
+    from hpc_gw.distributed import detect_launch  # noqa: PLC0415
+
+    launch = detect_launch()
+    if launch.size > 1:
+        raise LaunchError(
+            f"hpc-gw {arguments.verb} runs in one process: {launch.launcher} started "
+            f"{launch.size}, which would all do the same"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hpc-gw", description="Learn dense waveform manifolds: generate, train, evaluate."
     )
     parser.add_argument("--version", action="version", version=f"hpc-gw {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
     run = _job_verb(verbs, "run", _run, "a whole job: generate, train, predict, overlap, report")
     _dry_run(run)
     generate = _job_verb(verbs, "generate", _generate, "write the sets of waveforms (mpiexec too)")
@@ -120,8 +141,12 @@ def _engine_options(verb: argparse.ArgumentParser) -> None:
 def _waveform_verb(verbs: _Verbs) -> None:
     waveform = verbs.add_parser("waveform", help="one waveform: numbers, a file, a plot")
     waveform.add_argument("-q", "--mass-ratio", type=float, required=True, help="m1/m2 >= 1")
-    waveform.add_argument("--s1z", type=float, default=0.0, help="spin of the heavier body")
-    waveform.add_argument("--s2z", type=float, default=0.0, help="spin of the lighter body")
+    waveform.add_argument(
+        "--s1z", type=float, default=0.0, help="spin of the heavier body (--s1z=-0.2)"
+    )
+    waveform.add_argument(
+        "--s2z", type=float, default=0.0, help="spin of the lighter body (--s2z=-0.2)"
+    )
     waveform.add_argument("--output", type=Path, help="write t/M, Re h22, Im h22 as text columns")
     waveform.add_argument("--plot", type=Path, help="draw it: .png or .pdf")
     _engine_options(waveform)
@@ -199,6 +224,7 @@ def _train(arguments: Arguments) -> None:
 
 
 def _predict(arguments: Arguments) -> None:
+    _alone(arguments)
     from hpc_gw import stages  # noqa: PLC0415
 
     found = stages.predict(arguments.checkpoint, arguments.data, arguments.output)
@@ -212,6 +238,7 @@ def _engine(arguments: Arguments):  # type: ignore[no-untyped-def]
 
 
 def _overlap(arguments: Arguments) -> None:
+    _alone(arguments)
     from hpc_gw import stages  # noqa: PLC0415
 
     stages.overlap(arguments.predictions, arguments.output, _engine(arguments))
@@ -219,6 +246,7 @@ def _overlap(arguments: Arguments) -> None:
 
 
 def _report(arguments: Arguments) -> None:
+    _alone(arguments)
     from hpc_gw import stages  # noqa: PLC0415
     from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
 
@@ -234,6 +262,7 @@ def _report(arguments: Arguments) -> None:
 
 
 def _waveform(arguments: Arguments) -> None:
+    _alone(arguments)
     from hpc_gw.show import show_waveform  # noqa: PLC0415
 
     point = (arguments.mass_ratio, arguments.s1z, arguments.s2z)

@@ -23,8 +23,5 @@ SPIN_MAX = 0.8
 MTSUN_SI = 4.925490947641267e-06
 """Solar mass in seconds, G M_sun / c^3 (IAU 2015 nominal values)."""
 
-PARAMETERS = ("q", "s1", "s2")
-"""Order of a parameter row everywhere in the package."""
-
 QUANTITIES = ("q", "s1", "s2", "sigma_eff", "s_eff")
 """Order of a row of truths or predictions everywhere in the package."""

@@ -40,18 +40,26 @@ class Launch:
 
 
 def detect_launch() -> Launch:
-    """Read the launcher's variables; without any, a single process."""
+    """Read the launchers' variables; without any, a single process.
+
+    Where several launchers left theirs (torchrun inside a Slurm job), the one that started most
+    ranks counts: a leftover WORLD_SIZE=1 does not hide mpiexec's.
+    """
+    found = [Launch("none", 1, 0, 0), *_launches()]
+    return max(found, key=lambda launch: launch.size)
+
+
+def _launches() -> Iterator[Launch]:
     for name, (size, rank, local) in _LAUNCHERS.items():
         if size in os.environ and rank in os.environ:
             try:
-                found = int(os.environ[size]), int(os.environ[rank])
-                return Launch(name, *found, int(os.environ.get(local, found[1])))
+                count, number = int(os.environ[size]), int(os.environ[rank])
+                yield Launch(name, count, number, int(os.environ.get(local, number)))
             except ValueError as error:
                 raise LaunchError(
                     f"{size}={os.environ[size]}, {rank}={os.environ[rank]}: not numbers; unset "
                     f"them, or start through {name}"
                 ) from error
-    return Launch("none", 1, 0, 0)
 
 
 class World(Protocol):
@@ -185,15 +193,29 @@ def torch_world(timeout_s: float = 600.0) -> Iterator[tuple[World, torch.device]
         torch.distributed.destroy_process_group()
 
 
+def share_buffers(module: torch.nn.Module, world: World) -> None:
+    """Give every training rank rank 0's buffers (BatchNorm's running statistics)."""
+    if world.size > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def gpus() -> int:
+    """GPUs of this machine that torch can use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _device(launch: Launch) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if launch.local_rank >= torch.cuda.device_count():
+    count, index = torch.cuda.device_count(), launch.local_rank
+    if count == 1 and launch.launcher in ("srun", "jsrun"):
+        index = 0  # each rank is shown a GPU of its own
+    if index >= count:
         raise LaunchError(
-            f"local rank {launch.local_rank} on a node with {torch.cuda.device_count()} GPUs: "
-            f"start at most one rank for each GPU"
+            f"local rank {index} on a node with {count} GPUs: start at most one rank for each GPU"
         )
-    device = torch.device("cuda", launch.local_rank)
+    device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
 

@@ -46,7 +46,10 @@ class StorageError(HpcGwError):
 class MissingDependencyError(HpcGwError, ImportError):
     """An optional package is needed and not installed.
 
-    ``extra`` is the extra of ``hpc_gw`` that brings it, or a full install line.
+    Args:
+        package: its name.
+        purpose: what it is needed for, the subject of a sentence.
+        install: the line that installs it.
     """
 
     def __init__(self, package: str, purpose: str, install: str) -> None:

@@ -30,7 +30,10 @@ def _model(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = dict(value)
-    return {**to_dict(model_config(fields.pop("preset", "khan2020"))), **fields}
+    preset = fields.pop("preset", "khan2020")
+    if not isinstance(preset, str):
+        raise ValueError(f"preset = {preset!r}: a name is needed, such as khan2020")
+    return {**to_dict(model_config(preset)), **fields}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -103,6 +106,22 @@ class JobConfig:
             raise ValueError(
                 f"model.input_steps = {self.model.input_steps}: the time grid has "
                 f"{self.time_grid.size} samples; make them equal"
+            )
+        if self.train.batch > self.sets.train.size:
+            raise ValueError(
+                f"train.batch = {self.train.batch}: the training set has only "
+                f"{self.sets.train.size} rows"
+            )
+        if self.train.batch % self.ranks.train:
+            raise ValueError(
+                f"train.batch = {self.train.batch}: does not divide evenly over "
+                f"{self.ranks.train} ranks; choose a multiple of {self.ranks.train}"
+            )
+        shifted = self.train.augment.max_shift > 0 and self.time_grid.kind == "chirp"
+        if shifted and self.storage.values != "complex":
+            raise ValueError(
+                "train.augment.max_shift: on a chirp grid Re h22 is sampled too coarsely to be "
+                "interpolated; set storage.values: complex"
             )
         if self.train.augment.phase and self.storage.values != "complex":
             raise ValueError(

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from hpc_gw.distributed import detect_launch
+from hpc_gw.distributed import detect_launch, gpus
 from hpc_gw.errors import HpcGwError, LaunchError, MissingDependencyError
 from hpc_gw.evaluation.tables import to_text
 from hpc_gw.job import JobConfig
+from hpc_gw.plan import check
 from hpc_gw.stages import REPORT, evaluate
 
 
@@ -46,15 +47,28 @@ def run_job(job: JobConfig, arguments: Sequence[str]) -> None:
             "it once, without mpiexec, srun or torchrun"
         )
     started = time.monotonic()
+    check(job)
     generate = [*mpiexec(job.ranks.generate), *_command("generate", arguments)]
     _finish("generate", run_processes([(generate, {})]))
     train = [sys.executable, *_command("train", arguments)]
-    _finish("train", run_processes([(train, v) for v in rank_variables(job.ranks.train)]))
+    _finish("train", run_processes([(train, v) for v in rank_variables(_training_ranks(job))]))
     summary = evaluate(job)
     print()
     print(to_text(summary))
     print(f"\nreport: {job.folder / REPORT / 'report.html'}")
     print(f"the whole job took {(time.monotonic() - started) / 60:.1f} minutes")
+
+
+def _training_ranks(job: JobConfig) -> int:
+    """The job's training ranks, but no more than GPUs where there are some.
+
+    The global batches, and so the result, are the same on fewer ranks.
+    """
+    ranks, found = job.ranks.train, gpus()
+    if 0 < found < ranks:
+        print(f"training on {found} ranks instead of {ranks}: one for each GPU", file=sys.stderr)
+        return found
+    return ranks
 
 
 def _command(verb: str, arguments: Sequence[str]) -> list[str]:
@@ -74,7 +88,7 @@ def run_processes(started: Sequence[tuple[Sequence[str], Mapping[str, str]]]) ->
     """Run commands side by side, each with variables of its own; the first exit code but 0.
 
     When one fails the others are ended. Signals to stop are handed on, so that training ranks
-    write their checkpoint; an interrupt from the keyboard reaches them by itself.
+    write their checkpoint.
     """
     children = [
         subprocess.Popen(command, env={**os.environ, **variables}) for command, variables in started
@@ -84,8 +98,8 @@ def run_processes(started: Sequence[tuple[Sequence[str], Mapping[str, str]]]) ->
         for child in children:
             child.send_signal(number)
 
-    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGUSR2)}
-    previous[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    previous = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         while any(child.poll() is None for child in children):
             if any(child.returncode for child in children):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from hpc_gw.job import SETS, JobConfig
@@ -12,7 +13,8 @@ from hpc_gw.models.config import cone, receptive_field
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.stages import needed_sets
 from hpc_gw.waveforms.engines import surrogate_path
-from hpc_gw.waveforms.surrogate_file import read_surrogate
+from hpc_gw.waveforms.surrogate import check_rows, check_times
+from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
 
 
 def describe(job: JobConfig) -> str:
@@ -21,7 +23,7 @@ def describe(job: JobConfig) -> str:
     Raises:
         HpcGwError: whatever would stop the job at its start, such as a missing surrogate.
     """
-    data = read_surrogate(surrogate_path(job.engine.file))
+    data = check(job)
     grid, model, train = job.time_grid, job.model, job.train
     with torch.device("meta"):
         parameters = sum(p.numel() for p in WaveNet(model).parameters())
@@ -40,6 +42,22 @@ def describe(job: JobConfig) -> str:
         f"{job.evaluation.time_grid.size:,} samples",
     ]
     return "\n".join(lines)
+
+
+def check(job: JobConfig) -> SurrogateData:
+    """Refuse, before anything is done, what the job's surrogate cannot give; returns that.
+
+    Raises:
+        SurrogateError: the file is missing, truncated or of another layout.
+        ParameterError: a set or a time grid reaches out of the surrogate's domain.
+    """
+    data = read_surrogate(surrogate_path(job.engine.file))
+    for grid in (job.time_grid, job.evaluation.time_grid):
+        check_times(grid.times(), grid.t_min, data.domain)
+    for name in SETS:
+        box = np.array(getattr(job.sets, name).box)
+        check_rows(box.T, np.asarray(data.bounds), data.label)
+    return data
 
 
 def _set_line(job: JobConfig, name: str, engine: str, checksum: str) -> str:

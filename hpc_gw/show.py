@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from hpc_gw.constants import T_MAX, T_MIN
 from hpc_gw.errors import ConfigError
-from hpc_gw.files import published
+from hpc_gw.files import published, read_json
 from hpc_gw.manifold.physics import check_parameters, eta, s_eff, sigma_eff
 from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
 from hpc_gw.waveforms.surrogate_file import read_surrogate
@@ -79,8 +78,9 @@ def show_surrogate(file: str | None) -> str:
         f"{len(data.phase.fits[0].x_train):,} training points",
     ]
     recipe = path.with_suffix(".json")
-    if recipe.exists():
-        held_out = json.loads(recipe.read_text())["held_out"]
+    about = read_json(recipe) if recipe.exists() else None
+    if isinstance(about, dict) and about.get("sha256") == data.checksum:
+        held_out = about["held_out"]
         lines.append(
             "{points} held-out points, {measure}: median {median:.1e}, 95 % {p95:.1e}, "
             "max {max:.1e}".format(**held_out)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hpc_gw.config import build, to_dict
 from hpc_gw.data.generate import generate
-from hpc_gw.data.manifest import Manifest
+from hpc_gw.data.manifest import MANIFEST, Manifest
 from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
 from hpc_gw.distributed import World, mpi_world, torch_world
 from hpc_gw.errors import CheckpointError, ConfigError, DataError
@@ -86,6 +86,7 @@ def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
         job.set_folder(name),
         samples=cone(job.model),
         verify=job.train.verify,
+        part=(world.rank, world.size),
         progress=world.rank == 0,
     )
     data = read_surrogate(surrogate_path(job.engine.file))
@@ -129,7 +130,11 @@ def predict(checkpoint: Path, data: Path, output: Path, *, batch: int = 256) -> 
         raw = torch.cat(answers).double()
         values = quantities(raw, loss.head, damping=loss.damping).numpy()
     found = Predictions(row=rows, truth=truths(source.spec, rows), prediction=values)
-    inputs = {str(checkpoint.name): sha256(checkpoint), "manifest": sha256(data / "manifest.json")}
+    inputs = {
+        checkpoint.name: sha256(checkpoint),
+        "manifest": sha256(data / MANIFEST),
+        "engine": source.spec.engine_checksum,
+    }
     write_predictions(output, found, recipe(config=content["context"], inputs=inputs))
     return found
 
@@ -142,6 +147,13 @@ def overlap(predictions: Path, output: Path, engine: EngineConfig, *, batch: int
     found = read_predictions(predictions)
     grid = _evaluation_grid(found)
     judge = load_engine(engine, grid.times())
+    made_with = (found.recipe.get("inputs") or {}).get("engine")
+    if made_with not in (None, judge.checksum):
+        raise DataError(
+            f"{predictions}: the test waveforms are of another surrogate (SHA-256 "
+            f"{str(made_with)[:12]}) than the one to judge with ({judge.checksum[:12]}); name "
+            f"theirs with --surrogate or $HPC_GW_SURROGATE"
+        )
     result = compute_overlaps(found, judge, batch=batch)
     config = {"engine": to_dict(engine), "time_grid": to_dict(grid)}
     inputs = {predictions.name: sha256(predictions), "engine": judge.checksum}
@@ -159,6 +171,11 @@ def report(
 ) -> Summary:
     """Write the tables, figures and the HTML report; returns the numbers behind them."""
     made, judged = read_predictions(predictions), read_overlaps(overlaps)
+    if judged.predictions_sha256 != sha256(predictions):
+        raise DataError(
+            f"{overlaps}: not the overlaps of {predictions} (its SHA-256 differs); compute the "
+            f"overlaps again"
+        )
     grid = _evaluation_grid(made)
     inputs = {predictions.name: sha256(predictions), overlaps.name: sha256(overlaps)}
     write_report(

@@ -23,6 +23,7 @@ from hpc_gw.errors import DataError
 from hpc_gw.files import make_folder, read_json, sha256, write_json
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.protocol import Engine
+from hpc_gw.waveforms.surrogate import check_rows
 
 BATCH = 64
 """Waveforms asked of the engine at a time; bounds the memory of a rank."""
@@ -44,9 +45,13 @@ def generate(
         The complete manifest.
 
     Raises:
+        ParameterError: the set reaches out of the engine's domain.
         DataError: the folder holds another dataset, or the engine gave NaN.
         StorageError: the disk is full, or the folder cannot be written.
     """
+    bounds = getattr(engine, "bounds", None)
+    if bounds is not None:  # before anything is written
+        check_rows(np.array(spec.population.box).T, bounds, engine.name)
     if world.rank == 0:
         _claim(folder, spec)
     world.barrier()
@@ -121,6 +126,8 @@ def _make_shard(
             values[first : first + part.size] = waveforms(spec, engine, part)
             bar.update(round(part.size * scale))
 
+    for leftover in folder.glob(f".{path.name}.*.tmp"):  # of a rank that was killed
+        leftover.unlink(missing_ok=True)
     shape = (rows.size, spec.time_grid.size)
     # The old checksum first: a crash in between leaves a shard without one, which is made anew.
     _checksum_path(folder, index).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """One shard: an HDF5 file with the waveforms of a run of consecutive rows.
 
-Schema (docs/data_format.md): dataset ``h22`` (n, T), contiguous, float32 or float64 for
-Re h22, complex64 for h22; dataset ``row`` (n,) int64; attributes ``format``, ``spec`` (JSON:
-how the set that it belongs to is made). The only file that knows h5py's view of shards.
+Schema (docs/data_format.md): dataset ``h22`` (n, T), contiguous, float32 or float64 for Re h22,
+complex64 or complex128 for h22; dataset ``row`` (n,) int64; attributes ``format`` and ``spec``
+(JSON: how the set that it belongs to is made). The only file that knows h5py's view of shards.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ def write_report(
     if len(predictions) == 0:
         raise DataError("a report of no test waveforms: predict at least one first")
     result = summary(predictions, overlaps)
+    records = read_log(log) if log else []  # before anything is written
     folder = make_folder(folder)
     for ending, render in (
         ("md", tables.to_markdown),
@@ -75,7 +76,7 @@ def write_report(
         ("Overlaps", _overlaps(predictions, overlaps, result, draw)),
         ("Errors", _errors(predictions, draw)),
         ("Waveforms", _waveforms(predictions, overlaps, engine, draw)),
-        ("Training", _training(read_log(log) if log else [], draw)),
+        ("Training", _training(records, draw)),
         ("Recipe", _recipe(recipe)),
     ]
     page = folder / "report.html"

@@ -28,6 +28,11 @@ class Population(Protocol):
         """Number of rows."""
         ...
 
+    @property
+    def box(self) -> tuple[tuple[float, float], ...]:
+        """Lowest and highest q, s1 and s2."""
+        ...
+
     def parameters(self, rows: np.ndarray) -> np.ndarray:
         """Parameters (q, s1, s2) of rows (B,), float64 (B, 3)."""
         ...
@@ -131,6 +136,11 @@ class GridConfig:
         """Number of rows; q varies slowest, s2 fastest."""
         return int(np.prod(self.shape))
 
+    @property
+    def box(self) -> tuple[tuple[float, float], ...]:
+        """Lowest and highest q, s1 and s2."""
+        return tuple((float(a.values()[0]), float(a.values()[-1])) for a in self.axes)
+
     def parameters(self, rows: np.ndarray) -> np.ndarray:
         """Parameters (q, s1, s2) of rows (B,), float64 (B, 3)."""
         rows = _checked_rows(rows, self.size)
@@ -160,7 +170,7 @@ class DrawsConfig:
 
     kind: Literal["draws"] = "draws"
     count: int = Field(default=100_000, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     q: tuple[float, float] = (Q_MIN, Q_MAX)
     s1: tuple[float, float] = (-SPIN_MAX, SPIN_MAX)
     s2: tuple[float, float] = (-SPIN_MAX, SPIN_MAX)
@@ -177,6 +187,11 @@ class DrawsConfig:
     def size(self) -> int:
         """Number of rows."""
         return self.count
+
+    @property
+    def box(self) -> tuple[tuple[float, float], ...]:
+        """Lowest and highest q, s1 and s2."""
+        return self.q, self.s1, self.s2
 
     def parameters(self, rows: np.ndarray) -> np.ndarray:
         """Parameters (q, s1, s2) of rows (B,), float64 (B, 3)."""

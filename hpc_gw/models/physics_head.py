@@ -20,7 +20,7 @@ Head = Literal["direct", "physics"]
 DAMPING = 0.05
 """Default damping of the spin solve: the error expected of S_eff (0.016, half the paper's
 quartiles' half-width) over the spread of the part of the spins that the solve finds (0.33 at
-q = 1), the Tikhonov optimum. It shrinks that part by 4 % at q = 1.08 and 0.02 % at q = 2."""
+q = 1), the Tikhonov optimum. It shrinks that part by 4 % at q = 1.08 and 0.08 % at q = 2."""
 
 FLOOR_WIDTH = 0.01
 """Half-width in q of the smooth bend of ``floor_q``, below the paper's quartiles of the q error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ FORMAT = "hpc_gw checkpoint 1"
 
 def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Publish a checkpoint; ``content`` holds tensors, containers, numbers and strings only."""
+    image = io.BytesIO()  # in memory, so that a full disk is one plain OSError
+    torch.save({"format": FORMAT, **content}, image)
     with published(path) as temporary:
-        torch.save({"format": FORMAT, **content}, temporary)
+        temporary.write_bytes(image.getbuffer())
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -37,7 +37,7 @@ class TrainConfig:
     batch: int = Field(default=64, ge=1)
     epochs: int = Field(default=100, ge=1)
     steps: int = Field(default=0, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
@@ -45,5 +45,5 @@ class TrainConfig:
     checkpoint_steps: int = Field(default=1000, ge=1)
     log_steps: int = Field(default=20, ge=1)
     verify: bool = True
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=4096)
     tensorboard: bool = True

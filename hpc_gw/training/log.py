@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hpc_gw.files import published, storage_error
+
 LOG = "train.jsonl"
 
 
@@ -35,10 +37,11 @@ class RunLog:
         self._start, self._start_step = time.monotonic(), step
         if not active:
             return
-        path = folder / LOG
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= step] if step else []
-        path.write_text("".join(line + "\n" for line in kept))
-        self._file = path.open("a", buffering=1)
+        self._path = folder / LOG
+        kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= step]
+        with published(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept) if step else "")
+        self._file = self._path.open("a", buffering=1)
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
@@ -63,7 +66,10 @@ class RunLog:
         }
         # JSON has no NaN: a loss that is not finite is recorded as null.
         record |= {k: v if abs(v) < float("inf") else None for k, v in values.items()}
-        self._file.write(json.dumps(record) + "\n")
+        try:
+            self._file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise storage_error(self._path, error) from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
@@ -78,8 +84,14 @@ class RunLog:
 
 
 def _lines(path: Path) -> list[str]:
-    """Whole lines of a log; a last one that a crash cut short is left out."""
+    """Records of a log, up to a line that a crash left damaged."""
     if not path.exists():
         return []
-    text = path.read_text()
-    return text[: text.rfind("\n") + 1].splitlines()
+    lines = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            json.loads(line)["step"]
+        except (ValueError, KeyError, TypeError):
+            break
+        lines.append(line)
+    return lines

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from hpc_gw.config import to_dict
 from hpc_gw.data.sampler import Sampler
 from hpc_gw.data.sources import Batch, EngineSource, Source, batches, truths
-from hpc_gw.distributed import World
-from hpc_gw.errors import CheckpointError, HpcGwError
+from hpc_gw.distributed import World, share_buffers
+from hpc_gw.errors import CheckpointError, ConfigError, HpcGwError
 from hpc_gw.files import make_folder
 from hpc_gw.models.config import ModelConfig
 from hpc_gw.models.wavenet import WaveNet
@@ -39,6 +39,14 @@ from hpc_gw.training.schedule import Plateau, rate
 
 LAST, BEST = "last.pt", "best.pt"
 _SIGNAL_STEPS = 10  # with several ranks, steps between agreements to stop
+
+
+_FREE = ("verify", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source")
+"""Settings that may change when a run is resumed: they change no sample and no step."""
+
+
+class DivergedError(HpcGwError):
+    """The loss is not a number any more."""
 
 
 class Interrupted(HpcGwError):
@@ -88,7 +96,7 @@ class Trainer:
         self.parallel: nn.Module = self.model
         if world.size > 1:
             # Averages gradients over the ranks during backward; BatchNorm's statistics are each
-            # rank's own, and rank 0's running statistics are everybody's.
+            # rank's own; for validation rank 0's running statistics become everybody's.
             self.parallel = nn.parallel.DistributedDataParallel(self.model)
         self.optimizer = make_optimizer(config.optimizer, self.model.parameters())
         self.plateau = Plateau()
@@ -96,6 +104,12 @@ class Trainer:
         self.samples = 0  # waveforms used by this process's ranks
         self._times = torch.from_numpy(run.train.spec.time_grid.times())
         self._stop = False
+        self._last_loss = torch.zeros(())
+        if run.validation.spec.population.size < world.size:
+            raise ConfigError(
+                f"sets.validation: {run.validation.spec.population.size} rows for {world.size} "
+                f"ranks; each needs one at least"
+            )
         make_folder(run.folder)
         self._resume()
         self.log = RunLog(
@@ -139,6 +153,7 @@ class Trainer:
                 break  # the checkpoint is written when the epoch has been validated
             self._stop_if_asked()
             if self.step % self.config.checkpoint_steps == 0:
+                self._require_finite()
                 self._save(LAST)
         self._finish_epoch(epoch)
         self._stop_if_asked()
@@ -163,9 +178,10 @@ class Trainer:
         inputs, truth = batch.inputs.to(self.device), batch.truth.to(self.device)
         outputs = self.parallel(self._input(inputs))
         loss, parts = self.run.objective(outputs, truth)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        parts = {"loss": loss.detach(), **parts}
+        self._last_loss = loss.detach()
+        parts = {"loss": self._last_loss, **parts}
         if self.config.optimizer.clip and self.config.optimizer.kind != "lamb":
             bound = self.config.optimizer.clip  # LAMB clips by itself
             parts["grad_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), bound)
@@ -188,12 +204,8 @@ class Trainer:
         )
 
     def _finish_epoch(self, epoch: int) -> None:
+        self._require_finite()
         loss, parts = self.validate()
-        if not math.isfinite(loss):
-            raise CheckpointError(
-                f"epoch {epoch}: the validation loss is not finite; lower the learning rate "
-                f"(train.optimizer.lr) and start again from an earlier checkpoint"
-            )
         lr = self.optimizer.param_groups[0]["lr"]
         values = {f"val_{name}": value for name, value in parts.items()}
         # The log first: what a resumed run repeats is dropped from it, what it lacks is lost.
@@ -202,9 +214,19 @@ class Trainer:
             self._save(BEST)
         self._save(LAST)
 
+    def _require_finite(self) -> None:
+        """Stop, on all ranks, before weights that are no numbers replace good ones."""
+        if not math.isfinite(self.world.sum(float(self._last_loss))):
+            raise DivergedError(
+                f"step {self.step}: the loss is not finite; the checkpoints in {self.run.folder} "
+                f"are of before; lower the learning rate (train.optimizer.lr), or bound the "
+                f"gradients (train.optimizer.max_grad_norm), and train in another output folder"
+            )
+
     @torch.no_grad()
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss over the validation set and its parts, the same on every rank."""
+        share_buffers(self.model, self.world)
         self.model.eval()
         source, world = self.run.validation, self.world
         size = source.spec.population.size
@@ -245,8 +267,9 @@ class Trainer:
             return
         content = checkpoint.load(path, self.device)
         checkpoint.require_same_model(path, content["model"], self.run.model)
+        config = {k: v for k, v in to_dict(self.config).items() if k not in _FREE}
         for what, known, wanted in (
-            ("train", content["train"], to_dict(self.config)),
+            ("train", content["train"], config),
             ("training set", content["data"]["train"], self._data["train"]),
             ("validation set", content["data"]["validation"], self._data["validation"]),
         ):
@@ -278,7 +301,9 @@ class Trainer:
             due = self.step % _SIGNAL_STEPS == 0 or self.step % self.sampler.steps == 0
             stop = due and self.world.sum(float(self._stop)) > 0
         if stop and self.step < self.total:
+            self._require_finite()
             self._save(LAST)
+            self.world.barrier()  # whoever ends first may have the others killed
             raise Interrupted(
                 f"training stopped at step {self.step} of {self.total}, checkpoint written "
                 f"({self.run.folder / LAST}); the same command goes on from there"

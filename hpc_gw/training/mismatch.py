@@ -54,18 +54,23 @@ class PhaseMismatch:
     def __call__(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """(B, 3), (B, 3) rows (q, s1, s2) -> mismatch (B,), float64, differentiable.
 
-        A predicted row outside the surrogate's bounds counts as the nearest point inside.
+        A row outside the surrogate's bounds counts as the nearest point inside.
         """
         with torch.no_grad():
-            amplitude, phase = self._engine.amplitude_phase(truth)  # (B, T) each
+            # Truths that went through float32 may lie outside by a rounding: 0.8 becomes
+            # 0.80000001.
+            amplitude, phase = self._engine.amplitude_phase(self._inside(truth))  # (B, T) each
             weight = amplitude.square() * self._dt
             weight = weight / weight.sum(1, keepdim=True)
             (omega,) = torch.gradient(phase, spacing=(self._times,), dim=1)
             omega = omega - (weight * omega).sum(1, keepdim=True)
             slope = weight * omega / (weight * omega.square()).sum(1, keepdim=True)
-        inside = torch.minimum(torch.maximum(predicted.double(), self._low), self._high)
-        difference = self._engine.phase(inside) - phase
+        difference = self._engine.phase(self._inside(predicted)) - phase
         difference = difference - (weight * difference).sum(1, keepdim=True)  # phi_c
         t_c = (slope * difference).sum(1, keepdim=True)
         residual = difference - omega * t_c
         return 0.5 * (weight * residual.square()).sum(1)
+
+    def _inside(self, rows: Tensor) -> Tensor:
+        """The nearest rows inside the surrogate's bounds, float64."""
+        return torch.minimum(torch.maximum(rows.double(), self._low), self._high)

@@ -65,7 +65,7 @@ class SurrogateEngine:
         self.bounds = np.asarray(data.bounds, dtype=np.float64)
         self.device = torch.device(device)
         first = float(self.times[0]) if phase_zero is None else phase_zero
-        _check_times(self.times, first, data.domain)
+        check_times(self.times, first, data.domain)
         self._phase_fit = _FitBank(data.phase, self.device)
         self._amplitude_fit = _FitBank(data.amplitude, self.device)
         self._dense = _Basis(data, self.times, first, self.device)
@@ -93,17 +93,13 @@ class SurrogateEngine:
             shape = (len(rows), self.times.size)
             if out is None:
                 out = torch.empty(shape, dtype=torch.complex64, device=self.device)
-            elif tuple(out.shape) != shape:
-                raise ValueError(f"out has shape {tuple(out.shape)}, needs {shape}")
+            elif tuple(out.shape) != shape or not out.is_contiguous():
+                raise ValueError(f"out has shape {tuple(out.shape)}, needs {shape}, contiguous")
             first = 0
             for chunk, count in _chunks(rows):
                 self._fast(chunk, out[first : first + count])
                 first += count
             return out
-
-    def real(self, parameters: np.ndarray | Tensor) -> Tensor:
-        """Float32 Re h22, shape (B, T): bit for bit the real part of ``h22``."""
-        return self.h22(parameters).real.contiguous()
 
     def h22_double(self, parameters: np.ndarray | Tensor) -> Tensor:
         """Complex128 h22 (B, T), evaluated at every sample; differentiable in ``parameters``."""
@@ -244,7 +240,8 @@ def _fit_variables(rows: Tensor) -> Tensor:
     return torch.stack([torch.log(q), chi_hat, (s1 - s2) / 2], dim=-1)
 
 
-def _check_times(times: np.ndarray, first: float, domain: np.ndarray) -> None:
+def check_times(times: np.ndarray, first: float, domain: np.ndarray) -> None:
+    """ParameterError unless ``times`` increase, and they and ``first`` lie in ``domain``."""
     if times.ndim != 1 or times.size < 2 or not (np.diff(times) > 0).all():
         raise ParameterError("times: need at least two increasing values in M")
     if not domain[0] <= first <= times[0] or times[-1] > domain[-1]:

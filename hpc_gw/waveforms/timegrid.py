@@ -43,6 +43,12 @@ class TimeGrid:
         if not self.t_min < self.t_max:
             raise ValueError(f"t_min = {self.t_min:g} M must be below t_max = {self.t_max:g} M")
 
+        if self.size < 2:
+            raise ValueError(
+                f"dt = {self.dt:g} M: leaves {self.size} samples between t_min and t_max; at "
+                f"least 2 are needed"
+            )
+
     @property
     def size(self) -> int:
         """Number of samples."""

@@ -39,6 +39,8 @@ def test_without_a_launcher_a_process_is_alone():
             {"SLURM_STEP_NUM_TASKS": 16, "SLURM_PROCID": 9, "SLURM_LOCALID": 1},
             ("srun", 16, 9, 1),
         ),
+        # a leftover of another launcher does not hide the ranks that were started
+        ({"WORLD_SIZE": 1, "RANK": 0, "PMI_SIZE": 4, "PMI_RANK": 3}, ("mpiexec", 4, 3, 3)),
         # torchrun inside a Slurm job: the inner launcher is the one that counts
         (
             {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1, "SLURM_STEP_NUM_TASKS": 1,

@@ -21,7 +21,8 @@ LAYERS = [
     ["evaluation"],
     ["job"],
     ["stages", "show"],
-    ["plan", "pipeline"],
+    ["plan"],
+    ["pipeline"],
     ["cli"],
     ["__main__"],
 ]

@@ -58,6 +58,11 @@ def test_gradients_equal_finite_differences(mismatch):
     )
 
 
+def test_truths_at_the_corners_survive_single_precision(mismatch):
+    corner = torch.tensor([[8.0, 0.8, -0.8], [1.0, -0.8, 0.8]], dtype=torch.float32)
+    assert torch.isfinite(mismatch(corner, corner.double())).all()
+
+
 def test_an_answer_outside_the_domain_counts_as_the_nearest_inside(mismatch, surrogate):
     truth = torch.tensor([[2.0, 0.1, 0.2]], dtype=torch.float64)
     edge = torch.tensor([[8.0, 0.8, -0.8]], dtype=torch.float64)
