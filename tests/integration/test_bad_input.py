@@ -87,6 +87,69 @@ def test_a_job_that_cannot_be_done_is_refused(capsys, tiny, options, words):
     assert words in refuse(capsys, verb, tiny, *options)
 
 
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("sets.train.q=[1, 20]", "covers q"),
+        ("time_grid.t_max=500", "covers"),
+        ("evaluation.time_grid.t_max=500", "covers"),
+        ("evaluation.time_grid.dt=1000000", "at least 2"),
+        ("evaluation.time_grid.kind=chirp", "equally spaced"),
+        ("ranks.train=3", "multiple of 3"),
+        ("train.batch=99999", "only 256 rows"),
+        ("model={preset: [1]}", "a name is needed"),
+        ("train.seed=100000000000000000000000", "train.seed"),
+        ("train.augment.max_shift=2.0", "storage.values: complex"),
+        ("engine.file=nowhere.h5", "nowhere.h5"),
+    ],
+)
+def test_a_dry_run_refuses_what_would_fail_later(capsys, tiny, assignment, words):
+    assert words in refuse(capsys, "run", "--dry-run", tiny, "--set", assignment)
+    assert words in refuse(capsys, "run", tiny, "--set", assignment)
+    assert not (tiny.parent / "run").exists()
+
+
+def test_overlaps_of_other_predictions_are_refused(capsys, finished, tmp_path):
+    other = tmp_path / "p.h5"
+    shutil.copy(finished / "predictions.h5", other)
+    with h5py.File(other, "a") as file:
+        file.attrs["note"] = "another file"
+    report = ("report", other, finished / "overlaps.h5", "-o", tmp_path / "r")
+    assert "not the overlaps of" in refuse(capsys, *report)
+    missing = ("report", finished / "predictions.h5", finished / "overlaps.h5",
+               "-o", tmp_path / "r", "--log", tmp_path / "no.jsonl")  # fmt: skip
+    assert "no.jsonl" in refuse(capsys, *missing)
+    assert not (tmp_path / "r").exists()
+
+
+def test_another_surrogate_than_the_test_sets_may_not_judge(capsys, finished, tmp_path):
+    other = tmp_path / "NRHybSur3dq8.h5"
+    shutil.copy(surrogate_path("embedded"), other)
+    with h5py.File(other, "a") as file:
+        file.attrs["note"] = "another file"
+    words = ("overlap", finished / "predictions.h5", "-o", tmp_path / "o.h5", "--surrogate", other)
+    assert "another surrogate" in refuse(capsys, *words)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"held_out": 3}'])
+def test_a_foreign_file_beside_a_surrogate_is_no_matter(capsys, tmp_path, content):
+    shutil.copy(surrogate_path("embedded"), tmp_path / "x.h5")
+    (tmp_path / "x.json").write_text(content)
+    code = main(["surrogate", "show", str(tmp_path / "x.h5")])
+    assert code == (2 if content == "{" else 0)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_commands_of_one_process_refuse_several_ranks(capsys, monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "4")
+    monkeypatch.setenv("PMI_RANK", "0")
+    assert main(["waveform", "-q", "2"]) == 2
+    assert "runs in one process" in capsys.readouterr().err
+    monkeypatch.setenv("PMI_SIZE", "four")
+    assert main(["waveform", "-q", "2"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_missing_job_file_is_refused(capsys, tmp_path):
     assert "cannot be read" in refuse(capsys, "run", tmp_path / "none.yaml")
 

@@ -1,9 +1,12 @@
 """The same assertions on 1, 2 and 4 MPI ranks, and on 1 and 2 training ranks."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,40 @@ def test_two_training_ranks_learn_what_one_learns(tmp_path):
         assert torch.allclose(value, weights[1][name], rtol=1e-3, atol=2e-5), name
     first = torch.load(tmp_path / "1" / "run" / "last.pt", weights_only=True)
     assert first["step"] == 32
+
+
+def test_a_run_that_was_stopped_goes_on_with_another_number_of_ranks(tmp_path):
+    """One rank is stopped somewhere, two go on, and learn what one does that was never stopped."""
+    settings = ["--set", "model.norm=layer", "--set", "train.epochs=30"]
+    finals = []
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        job = write_job(tmp_path / name)
+        run = tmp_path / name / "run"
+        assert start([sys.executable, "-m", "hpc_gw", "generate", str(job)]).returncode == 0
+        words = [sys.executable, "-m", "hpc_gw", "train", str(job), *settings]
+        if name == "whole":
+            assert start(words).returncode == 0
+        else:
+            assert stop_when_it_trains(words, run / "train.jsonl") == 75
+            step = torch.load(run / "last.pt", weights_only=True)["step"]
+            assert 0 < step < 480
+            assert torchrun(2, *words[3:]).returncode == 0
+        assert torch.load(run / "last.pt", weights_only=True)["step"] == 480
+        records = map(json.loads, (run / "train.jsonl").read_text().splitlines())
+        finals.append([r["val_loss"] for r in records if "val_loss" in r])
+    # Over hundreds of steps rounding grows; other batches would show at once.
+    assert len(finals[0]) == len(finals[1]) == 30
+    assert finals[1] == pytest.approx(finals[0], rel=0.02)
+
+
+def stop_when_it_trains(words, log):
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout=60)
 
 
 def test_a_batch_that_ranks_cannot_share_is_one_clear_line(tmp_path):

@@ -14,7 +14,7 @@ from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import DatasetSpec, Manifest, StorageConfig, shard_name
 from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.distributed import SerialWorld
-from hpc_gw.errors import DataError, StorageError
+from hpc_gw.errors import DataError, ParameterError, StorageError
 from hpc_gw.files import sha256
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.waveforms.timegrid import TimeGrid
@@ -125,6 +125,22 @@ def test_a_crash_leaves_no_half_written_shard(tmp_path, chirp_engine):
     generate(tmp_path, spec, chirp_engine, SerialWorld(), progress=False)
     assert {n: before[n] for n in before} == {n: fingerprint(tmp_path)[n] for n in before}
     assert Manifest.read(tmp_path).complete
+
+
+def test_what_a_killed_rank_left_behind_is_removed(tmp_path, chirp_engine):
+    leftover = tmp_path / f".{shard_name(1)}.x7qk2.tmp"
+    leftover.write_bytes(b"half a shard")
+    generate(tmp_path, spec_of(chirp_engine), chirp_engine, SerialWorld(), progress=False)
+    assert not leftover.exists()
+
+
+def test_a_set_out_of_the_engines_domain_is_refused_before_anything_is_written(
+    tmp_path, chirp_engine
+):
+    spec = spec_of(chirp_engine, population=DrawsConfig(count=36, q=(1, 20)))
+    with pytest.raises(ParameterError, match="covers q"):
+        generate(tmp_path / "set", spec, chirp_engine, SerialWorld(), progress=False)
+    assert not (tmp_path / "set").exists()
 
 
 def test_another_datasets_folder_is_refused_and_left_alone(dataset, chirp_engine):

@@ -1,6 +1,7 @@
 """The training loop: exact resume, world-size invariance of the data, stops and refusals."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import DatasetSpec, StorageConfig
 from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.distributed import SerialWorld
-from hpc_gw.errors import CheckpointError
+from hpc_gw.errors import CheckpointError, StorageError
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.config import ModelConfig
 from hpc_gw.training import checkpoint
@@ -21,7 +22,7 @@ from hpc_gw.training.augment import AugmentConfig
 from hpc_gw.training.config import TrainConfig
 from hpc_gw.training.lamb import OptimizerConfig
 from hpc_gw.training.log import LOG
-from hpc_gw.training.loop import BEST, LAST, Interrupted, Run, Trainer
+from hpc_gw.training.loop import BEST, LAST, DivergedError, Interrupted, Run, Trainer
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.training.objective import make_objective
 from hpc_gw.training.schedule import ScheduleConfig
@@ -232,6 +233,60 @@ def test_global_batches_do_not_depend_on_the_number_of_ranks(make_run):
         assert np.array_equal(mine.rows, batch.rows[4 * rank : 4 * rank + 4])
         halves.append(part._input(mine.inputs))
     assert torch.equal(torch.cat(halves), whole)
+
+
+def test_a_loss_that_is_no_number_stops_training_and_keeps_good_weights(make_run):
+    run = make_run(checkpoint_steps=5)
+    trainer = Trainer(run, SerialWorld(), CPU)
+    original = run.objective
+
+    def objective(outputs, truth):
+        loss, parts = original(outputs, truth)
+        return (loss * float("nan") if trainer.step >= 7 else loss), parts
+
+    trainer.run = dataclasses.replace(run, objective=objective)
+    with pytest.raises(DivergedError, match="step 8: the loss is not finite"):
+        trainer.fit()
+    kept = checkpoint.load(run.folder / LAST)
+    assert kept["step"] == 5
+    assert all(torch.isfinite(value).all() for value in kept["weights"].values())
+
+
+def test_settings_that_change_no_sample_may_change_on_resume(make_run):
+    whole = fit(make_run("whole"))
+    stopped = Trainer(make_run("stopped"), SerialWorld(), CPU)
+    stop_after(stopped, 11)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    changes = dict(verify=False, threads=1, log_steps=3, checkpoint_steps=7)
+    assert same_weights(whole, fit(make_run("stopped", **changes)))
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(make_run, monkeypatch):
+    trainer = fit(make_run())
+    before = (trainer.run.folder / LAST).read_bytes()
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(trainer.run.folder), "write_bytes", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        trainer._save(LAST)
+    monkeypatch.undo()
+    assert (trainer.run.folder / LAST).read_bytes() == before
+
+
+def test_a_log_damaged_by_a_crash_is_cut_where_it_is_damaged(make_run):
+    stopped = Trainer(make_run(), SerialWorld(), CPU)
+    stop_after(stopped, 11)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    log = stopped.run.folder / LOG
+    whole = log.read_text().splitlines()
+    log.write_text("\n".join([*whole[:3], '{"epoch": 0, "st']))
+    fit(make_run())
+    lines = log.read_text().splitlines()
+    assert lines[:3] == whole[:3] and json.loads(lines[-1])["step"] == 24
 
 
 @dataclasses.dataclass
