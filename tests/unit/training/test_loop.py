@@ -258,7 +258,7 @@ def test_settings_that_change_no_sample_may_change_on_resume(make_run):
     stop_after(stopped, 11)
     with pytest.raises(Interrupted):
         stopped.fit()
-    changes = dict(verify=False, threads=1, log_steps=3, checkpoint_steps=7)
+    changes = dict(verify=False, log_steps=3, checkpoint_steps=7)
     assert same_weights(whole, fit(make_run("stopped", **changes)))
 
 
