@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hpc_gw import __version__
+from hpc_gw.allocator import keep_freed_memory
 from hpc_gw.errors import ConfigError, HpcGwError, LaunchError
 
 Arguments = argparse.Namespace
@@ -20,6 +21,7 @@ _Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 75 for 'start again'."""
     arguments = _parser().parse_args(argv)
+    keep_freed_memory()
     try:
         arguments.run(arguments)
     except HpcGwError as error:

@@ -29,7 +29,6 @@ from hpc_gw.models.config import ModelConfig
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
 from hpc_gw.training import checkpoint
-from hpc_gw.training.allocator import keep_freed_memory
 from hpc_gw.training.augment import draw, transform
 from hpc_gw.training.config import TrainConfig
 from hpc_gw.training.lamb import make_optimizer
@@ -83,8 +82,6 @@ class Trainer:
     def __init__(self, run: Run, world: World, device: torch.device) -> None:
         config = run.config
         self.run, self.config, self.world, self.device = run, config, world, device
-        if device.type == "cpu":
-            keep_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
         self.sampler = Sampler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -73,6 +74,7 @@ class TwoLevelGrid:
             torch.mm(windows, weights, out=row[first:last].view(self.blocks, 2 * COARSE))
 
 
+@functools.lru_cache
 def _weights(device: torch.device) -> Tensor:
     """Lagrange weights (2 POINTS, 2 COARSE), acting alike on real and imaginary parts."""
     nodes = np.arange(POINTS, dtype=np.float64) - _LEFT
