@@ -1,8 +1,6 @@
 """``python -m hpc_gw`` is the command ``hpc-gw``."""
 
-import sys
-
-from hpc_gw.cli import main
+from hpc_gw.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from hpc_gw import __version__
 from hpc_gw.allocator import keep_freed_memory
@@ -44,6 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         abort_ranks(1)
         return 1
     return 0
+
+
+def command() -> NoReturn:
+    """The entry point of ``hpc-gw``: run one command and end the process."""
+    code = main()
+    if "torch" in sys.modules:
+        from hpc_gw.distributed import leave  # noqa: PLC0415
+
+        leave(code)
+    sys.exit(code)
 
 
 def _who() -> str:
