@@ -56,7 +56,7 @@ def recipe(*, config: Any = None, inputs: dict[str, str] | None = None) -> dict[
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
         "commit": commit(),
-        "machine": {"system": platform.platform(), "cpus": os.cpu_count()},
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "cpus": os.cpu_count()},
         "config": config,
         "inputs": inputs or {},
     }
