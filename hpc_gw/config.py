@@ -96,6 +96,12 @@ def to_dict(config: Any) -> Any:
     return config
 
 
+def first_difference(found: Any, wanted: Mapping[str, Any]) -> str | None:
+    """The first key of ``wanted`` that ``found`` lacks or has another value of; None if none."""
+    known = found if isinstance(found, Mapping) else {}
+    return next((k for k, v in wanted.items() if k not in known or known[k] != v), None)
+
+
 def _copy(node: Any) -> Any:
     return {k: _copy(v) for k, v in node.items()} if isinstance(node, dict) else node
 

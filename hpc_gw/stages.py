@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hpc_gw.config import build, to_dict
+from hpc_gw.config import build, first_difference, to_dict
 from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import MANIFEST, Manifest
 from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
@@ -93,12 +93,11 @@ def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
     found = to_dict(source.spec)
     # gwsurrogate and ours agree to rounding: who evaluated the file does not matter here.
     wanted = to_dict(job.spec(name, source.spec.engine, data.checksum))
-    for key in wanted:
-        if found[key] != wanted[key]:
-            raise DataError(
-                f"{job.set_folder(name)}: its {key} is {found[key]}, the job's is {wanted[key]}; "
-                f"generate it again in another output folder"
-            )
+    if key := first_difference(found, wanted):
+        raise DataError(
+            f"{job.set_folder(name)}: its {key} is {found[key]}, the job's is {wanted[key]}; "
+            f"generate it again in another output folder"
+        )
     return source
 
 
@@ -171,13 +170,13 @@ def report(
 ) -> Summary:
     """Write the tables, figures and the HTML report; returns the numbers behind them."""
     made, judged = read_predictions(predictions), read_overlaps(overlaps)
-    if judged.predictions_sha256 != sha256(predictions):
+    inputs = {predictions.name: sha256(predictions), overlaps.name: sha256(overlaps)}
+    if judged.predictions_sha256 != inputs[predictions.name]:
         raise DataError(
             f"{overlaps}: not the overlaps of {predictions} (its SHA-256 differs); compute the "
             f"overlaps again"
         )
     grid = _evaluation_grid(made)
-    inputs = {predictions.name: sha256(predictions), overlaps.name: sha256(overlaps)}
     write_report(
         folder,
         predictions=made,

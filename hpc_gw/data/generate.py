@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hpc_gw.config import to_dict
+from hpc_gw.config import first_difference, to_dict
 from hpc_gw.data.manifest import MANIFEST, DatasetSpec, Manifest, shard_name
 from hpc_gw.data.shards import write_shard
 from hpc_gw.distributed import World
@@ -56,10 +56,11 @@ def generate(
         _claim(folder, spec)
     world.barrier()
     mine = range(world.rank, spec.shards, world.size)
-    todo = [index for index in mine if not _is_whole(folder, index)]
-    pending = world.sum(sum(spec.shard_rows(index).size for index in todo))
+    manifest = Manifest.read(folder)
+    todo = [index for index in mine if not _is_whole(folder, index, manifest)]
     # Rank 0 judges the whole by itself: the others have as many rows, give or take a shard.
     own = sum(spec.shard_rows(index).size for index in todo)
+    pending = world.sum(own)
     bar = tqdm(
         total=int(pending),
         unit="waveform",
@@ -73,7 +74,7 @@ def generate(
     bar.close()
     world.barrier()
     if world.rank == 0:
-        _gather(folder, spec)
+        _gather(folder, manifest)
     world.barrier()
     return Manifest.read(folder)
 
@@ -84,9 +85,7 @@ def _claim(folder: Path, spec: DatasetSpec) -> None:
     if (folder / MANIFEST).exists():
         found = to_dict(Manifest.read(folder).spec)
         wanted = to_dict(spec)
-        different = [key for key in wanted if found[key] != wanted[key]]
-        if different:
-            key = different[0]
+        if key := first_difference(found, wanted):
             raise DataError(
                 f"{folder}: holds another dataset ({key}: {found[key]}, wanted: {wanted[key]}); "
                 f"choose another output folder, or remove this one"
@@ -95,19 +94,19 @@ def _claim(folder: Path, spec: DatasetSpec) -> None:
     Manifest(spec, (None,) * spec.shards, recipe(config=to_dict(spec))).write(folder)
 
 
-def _is_whole(folder: Path, index: int) -> bool:
+def _is_whole(folder: Path, index: int, manifest: Manifest) -> bool:
     """Whether a shard is there with the bytes that its checksum promises."""
     path = folder / shard_name(index)
-    promised = _promised(folder, index)
+    promised = _promised(folder, index, manifest)
     return promised is not None and path.exists() and sha256(path) == promised
 
 
-def _promised(folder: Path, index: int) -> str | None:
+def _promised(folder: Path, index: int, manifest: Manifest) -> str | None:
     """The checksum that a shard was published with: beside it, or in the manifest."""
     beside = _checksum_path(folder, index)
     if beside.exists():
         return str(read_json(beside)["sha256"])
-    return Manifest.read(folder).checksums[index]
+    return manifest.checksums[index]
 
 
 def _checksum_path(folder: Path, index: int) -> Path:
@@ -157,9 +156,10 @@ def waveforms(spec: DatasetSpec, engine: Engine, rows: np.ndarray) -> np.ndarray
     return np.asarray(values)
 
 
-def _gather(folder: Path, spec: DatasetSpec) -> None:
+def _gather(folder: Path, manifest: Manifest) -> None:
     """Complete the manifest with the checksums that stand beside the shards."""
-    checksums = tuple(_promised(folder, index) for index in range(spec.shards))
-    Manifest(spec, checksums, Manifest.read(folder).recipe).write(folder)
-    for index in range(spec.shards):
+    shards = range(manifest.spec.shards)
+    checksums = tuple(_promised(folder, index, manifest) for index in shards)
+    Manifest(manifest.spec, checksums, manifest.recipe).write(folder)
+    for index in shards:
         _checksum_path(folder, index).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hpc_gw.config import build, to_dict
+from hpc_gw.config import build, first_difference, to_dict
 from hpc_gw.errors import CheckpointError, ConfigError
 from hpc_gw.files import published
 from hpc_gw.models.config import ModelConfig
@@ -52,9 +52,8 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> di
 def require_same_model(path: str | os.PathLike[str], found: Any, wanted: ModelConfig) -> None:
     """CheckpointError naming the first difference where a checkpoint is of another network."""
     expected = to_dict(wanted)
-    if found != expected:
-        keys = [k for k in expected if not isinstance(found, dict) or found.get(k) != expected[k]]
-        key = keys[0] if keys else "unknown fields"
+    # both ways: a field that this version does not know is another architecture, too
+    if key := first_difference(found, expected) or first_difference(expected, found):
         shown = found.get(key) if isinstance(found, dict) else found
         raise CheckpointError(
             f"{path}: holds another architecture (model.{key}: {shown}, configured: "

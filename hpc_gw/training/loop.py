@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpc_gw.config import to_dict
+from hpc_gw.config import first_difference, to_dict
 from hpc_gw.data.sampler import Sampler
 from hpc_gw.data.sources import Batch, EngineSource, Source, batches, truths
 from hpc_gw.distributed import World, share_buffers
@@ -150,7 +150,7 @@ class Trainer:
                 break  # the checkpoint is written when the epoch has been validated
             self._stop_if_asked()
             if self.step % self.config.checkpoint_steps == 0:
-                self._require_finite()
+                self._require_finite(self.world.sum(float(self._last_loss)))
                 self._save(LAST)
         self._finish_epoch(epoch)
         self._stop_if_asked()
@@ -201,8 +201,8 @@ class Trainer:
         )
 
     def _finish_epoch(self, epoch: int) -> None:
-        self._require_finite()
         loss, parts = self.validate()
+        self._require_finite(loss)
         lr = self.optimizer.param_groups[0]["lr"]
         values = {f"val_{name}": value for name, value in parts.items()}
         # The log first: what a resumed run repeats is dropped from it, what it lacks is lost.
@@ -211,9 +211,9 @@ class Trainer:
             self._save(BEST)
         self._save(LAST)
 
-    def _require_finite(self) -> None:
-        """Stop, on all ranks, before weights that are no numbers replace good ones."""
-        if not math.isfinite(self.world.sum(float(self._last_loss))):
+    def _require_finite(self, loss: float) -> None:
+        """Stop before weights that are no numbers replace good ones; ``loss`` is of all ranks."""
+        if not math.isfinite(loss):
             raise DivergedError(
                 f"step {self.step}: the loss is not finite; the checkpoints in {self.run.folder} "
                 f"are of before; lower the learning rate (train.optimizer.lr), or bound the "
@@ -270,13 +270,11 @@ class Trainer:
             ("training set", content["data"]["train"], self._data["train"]),
             ("validation set", content["data"]["validation"], self._data["validation"]),
         ):
-            for key in wanted:
-                if known.get(key) != wanted[key]:
-                    raise CheckpointError(
-                        f"{path}: belongs to another run ({what}.{key}: {known.get(key)}, "
-                        f"configured: {wanted[key]}); choose another output folder, or remove "
-                        f"this one"
-                    )
+            if key := first_difference(known, wanted):
+                raise CheckpointError(
+                    f"{path}: belongs to another run ({what}.{key}: {known.get(key)}, "
+                    f"configured: {wanted[key]}); choose another output folder, or remove this one"
+                )
         checkpoint.restore(path, self.model, content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step = content["step"]
@@ -298,7 +296,7 @@ class Trainer:
             due = self.step % _SIGNAL_STEPS == 0 or self.step % self.sampler.steps == 0
             stop = due and self.world.sum(float(self._stop)) > 0
         if stop and self.step < self.total:
-            self._require_finite()
+            self._require_finite(self.world.sum(float(self._last_loss)))
             self._save(LAST)
             self.world.barrier()  # whoever ends first may have the others killed
             raise Interrupted(
