@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -73,7 +74,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], *, where: str = "config") ->
             a dataclass states; ``where`` (a file's name) begins the line.
     """
     try:
-        return TypeAdapter(cls).validate_python(dict(mapping))
+        return cast(T, _adapter(cast(Any, cls)).validate_python(dict(mapping)))
     except ValidationError as error:
         # A misspelt key may leave another one missing: name the misspelt one.
         errors = error.errors()
@@ -81,6 +82,11 @@ def build(cls: type[T], mapping: Mapping[str, Any], *, where: str = "config") ->
         more = error.error_count() - 1
         line = f"{where}: {_explain(cls, first)}"
         raise ConfigError(line + (f" (and {more} more)" if more else "")) from error
+
+
+@functools.cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
 
 
 def to_dict(config: Any) -> Any:

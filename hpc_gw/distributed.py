@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -79,6 +82,13 @@ class World(Protocol):
         """Sum of a number over the ranks, on every rank."""
         ...
 
+    def deal(self, count: int) -> Iterator[int]:
+        """Numbers 0 ... count - 1, each to one rank, the next to whoever is free first.
+
+        Every rank must exhaust it.
+        """
+        ...
+
 
 class SerialWorld:
     """A single process."""
@@ -92,6 +102,10 @@ class SerialWorld:
     def sum(self, value: float) -> float:
         """The value itself."""
         return value
+
+    def deal(self, count: int) -> Iterator[int]:
+        """All numbers."""
+        return iter(range(count))
 
 
 class MpiWorld:
@@ -109,6 +123,58 @@ class MpiWorld:
     def sum(self, value: float) -> float:
         """Sum of a number over the ranks, on every rank."""
         return float(self._communicator.allreduce(value))
+
+    def deal(self, count: int) -> Iterator[int]:
+        """Numbers 0 ... count - 1, each to one rank: a thread of rank 0 hands them out.
+
+        Where MPI lets only one thread of a process talk, each rank takes every ``size``-th.
+        """
+        mpi = sys.modules["mpi4py.MPI"]
+        if mpi.Query_thread() < mpi.THREAD_MULTIPLE:
+            yield from range(self.rank, count, self.size)
+            return
+        channel = self._communicator.Dup()
+        if self.rank == 0:
+            numbers = _Numbers()
+            thread = threading.Thread(target=_serve, args=(channel, numbers, count), daemon=True)
+            thread.start()
+            while (number := numbers.next()) < count:
+                yield number
+            thread.join()
+        else:
+            while (number := channel.sendrecv(None, dest=0, source=0)) < count:
+                yield number
+        channel.Free()
+
+
+class _Numbers:
+    """0, 1, 2, ... for several threads."""
+
+    def __init__(self) -> None:
+        self._numbers, self._lock = itertools.count(), threading.Lock()
+
+    def next(self) -> int:
+        """The next number."""
+        with self._lock:
+            return next(self._numbers)
+
+
+def _serve(channel: Any, numbers: _Numbers, count: int) -> None:
+    """Answer the other ranks until each has been told that nothing is left.
+
+    It looks for requests every millisecond: a blocking receive would keep a core busy.
+    """
+    working = channel.Get_size() - 1
+    status = sys.modules["mpi4py.MPI"].Status()
+    while working:
+        if not channel.iprobe(status=status):
+            time.sleep(1e-3)
+            continue
+        source = status.Get_source()
+        channel.recv(source=source)
+        number = numbers.next()
+        channel.send(number, dest=source)
+        working -= number >= count
 
 
 class TorchWorld:
@@ -128,6 +194,10 @@ class TorchWorld:
         tensor = torch.tensor(value, dtype=torch.float64, device=self._device)
         torch.distributed.all_reduce(tensor)
         return float(tensor)
+
+    def deal(self, count: int) -> Iterator[int]:
+        """Numbers 0 ... count - 1, every ``size``-th to each rank."""
+        return iter(range(self.rank, count, self.size))
 
 
 def mpi_world() -> World:

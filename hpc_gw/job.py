@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,10 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from hpc_gw.config import STRICT, build, override, read_yaml, to_dict
+from hpc_gw.data.generate import GenerateConfig
 from hpc_gw.data.manifest import DatasetSpec, StorageConfig
-from hpc_gw.manifold.populations import GridConfig, PopulationConfig
-from hpc_gw.models.config import ModelConfig
+from hpc_gw.manifold.populations import GridConfig, PopulationConfig, shared_point
+from hpc_gw.models.config import ModelConfig, cone
 from hpc_gw.models.presets import model_config
 from hpc_gw.training.config import TrainConfig
 from hpc_gw.waveforms.engines import EngineConfig
@@ -38,11 +40,25 @@ def _model(value: Any) -> Any:
 
 @dataclass(frozen=True, config=STRICT)
 class SetsConfig:
-    """The populations of the three sets; by default the paper's grids."""
+    """The populations of the three sets; by default the paper's grids.
+
+    No point may be in two of them: a network is not judged on what it was trained on.
+    """
 
     train: PopulationConfig = GridConfig(split="train")
     validation: PopulationConfig = GridConfig(split="validation")
     test: PopulationConfig = GridConfig(split="test")
+
+    def __post_init__(self) -> None:
+        for one, other in combinations(SETS, 2):
+            point = shared_point(getattr(self, one), getattr(self, other))
+            if point:
+                q, s1, s2 = point
+                raise ValueError(
+                    f"{one} and {other}: both hold (q, s1, s2) = ({q:g}, {s1:g}, {s2:g}); give "
+                    f"draws different seeds and grids different points (the paper's splits share "
+                    f"none)"
+                )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -83,6 +99,7 @@ class JobConfig:
         engine: where waveforms come from.
         time_grid: on which the network sees them.
         storage: how sets are kept on disk.
+        generate: how they are made.
         sets: which waveforms.
         model: the network, a preset's name or fields.
         train: how it is trained.
@@ -95,6 +112,7 @@ class JobConfig:
     engine: EngineConfig = EngineConfig()
     time_grid: TimeGrid = TimeGrid()
     storage: StorageConfig = StorageConfig()
+    generate: GenerateConfig = GenerateConfig()
     sets: SetsConfig = SetsConfig()
     model: Annotated[ModelConfig, BeforeValidator(_model)] = ModelConfig()
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -117,6 +135,8 @@ class JobConfig:
                 f"train.batch = {self.train.batch}: does not divide evenly over "
                 f"{self.ranks.train} ranks; choose a multiple of {self.ranks.train}"
             )
+        if line := self.train.shuffle.misfit(self.train.batch):
+            raise ValueError(f"train.{line}")
         shifted = self.train.augment.max_shift > 0 and self.time_grid.kind == "chirp"
         if shifted and self.storage.values != "complex":
             raise ValueError(
@@ -138,12 +158,18 @@ class JobConfig:
         """Folder of the set ``train``, ``validation`` or ``test``."""
         return self.folder / "data" / name
 
+    @property
+    def samples(self) -> int:
+        """Samples of each waveform that are kept on disk."""
+        return cone(self.model) if self.storage.keep == "cone" else self.time_grid.size
+
     def spec(self, name: str, engine_name: str, engine_checksum: str) -> DatasetSpec:
         """Everything that fixes the numbers of a set."""
         return DatasetSpec(
             name=name,
             population=getattr(self.sets, name),
             time_grid=self.time_grid,
+            samples=self.samples,
             storage=self.storage,
             engine=engine_name,
             engine_checksum=engine_checksum,

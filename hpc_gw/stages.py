@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from hpc_gw.config import build, first_difference, to_dict
 from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import MANIFEST, Manifest
+from hpc_gw.data.rows import describe
 from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
 from hpc_gw.distributed import World, mpi_world, torch_world
 from hpc_gw.errors import CheckpointError, ConfigError, DataError
@@ -49,12 +51,26 @@ def needed_sets(job: JobConfig) -> tuple[str, ...]:
 def generate_sets(job: JobConfig, names: tuple[str, ...]) -> list[Manifest]:
     """Generate sets of a job, on the ranks of MPI if there are several."""
     world = mpi_world()
-    engine = load_engine(job.engine, job.time_grid.times())
+    times = job.time_grid.times()
+    engine = load_engine(job.engine, times[-job.samples :], phase_zero=float(times[0]))
     torch.set_num_threads(1 if world.size > 1 else torch.get_num_threads())
-    return [
-        generate(job.set_folder(name), job.spec(name, engine.name, engine.checksum), engine, world)
-        for name in names
-    ]
+    made = []
+    for name in names:
+        spec = job.spec(name, engine.name, engine.checksum)
+        made.append(generate(job.set_folder(name), spec, engine, world, job.generate))
+        if made[-1].quarantine and world.rank == 0:
+            print(quarantine_line(job.set_folder(name), made[-1]), file=sys.stderr, flush=True)
+    return made
+
+
+def quarantine_line(folder: Path, manifest: Manifest) -> str:
+    """What a user should know of the rows that have no waveform."""
+    failed = manifest.quarantine
+    return (
+        f"hpc-gw: {folder}: {len(failed)} of {manifest.spec.population.size} rows have no "
+        f"waveform and are left out; {describe(failed[0], manifest.spec.engine)}; try again with "
+        f"hpc-gw data repair --retry {folder}"
+    )
 
 
 def train(job: JobConfig) -> Path:
@@ -120,7 +136,9 @@ def predict(checkpoint: Path, data: Path, output: Path, *, batch: int = 256) -> 
             f"{data}: is on {source.spec.time_grid}, the network reads {grid}; generate the set "
             f"with the network's time grid"
         )
-    rows = np.arange(source.spec.population.size)
+    rows = np.setdiff1d(np.arange(source.spec.population.size), source.excluded)
+    if source.excluded.size:
+        print(quarantine_line(data, Manifest.read(data)), file=sys.stderr, flush=True)
     answers = []
     with torch.no_grad():
         for first in tqdm(range(0, rows.size, batch), desc="predict", unit="batch"):

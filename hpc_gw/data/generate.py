@@ -1,44 +1,86 @@
 """The generator: every rank writes its own shards; nothing is gathered.
 
-Shards are dealt out in turn. A shard is published under its final name with its checksum in a
-file of its own beside it, so a rank needs no other rank to make one; at the end rank 0 gathers
-the checksums (not the waveforms) in the manifest. A second start makes only what is missing
-or damaged.
+A shard is published under its final name, its record (checksum, quarantine) in a file of its
+own beside it, so a rank needs no other rank to make one; at the end rank 0 gathers the records
+(not the waveforms) in the manifest. Stopped at any moment, it makes at the next start only what
+is missing or damaged.
+
+Memory of a rank: four batches of ``rows.BATCH`` waveforms and the engine's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
+from pydantic import ValidationError
+from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 
-from hpc_gw.config import first_difference, to_dict
-from hpc_gw.data.manifest import MANIFEST, DatasetSpec, Manifest, shard_name
-from hpc_gw.data.shards import write_shard
+from hpc_gw.config import STRICT, first_difference, to_dict
+from hpc_gw.data.encoding import measure_precision
+from hpc_gw.data.lock import generating
+from hpc_gw.data.manifest import (
+    MANIFEST,
+    DatasetSpec,
+    Manifest,
+    Quarantined,
+    ShardRecord,
+    read_record,
+    shard_name,
+)
+from hpc_gw.data.rows import BATCH, describe, stored_waveforms
+from hpc_gw.data.shards import checksum, write_shard
 from hpc_gw.distributed import World
 from hpc_gw.errors import DataError
-from hpc_gw.files import make_folder, read_json, sha256, write_json
+from hpc_gw.files import read_json, write_json
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.protocol import Engine
 from hpc_gw.waveforms.surrogate import check_rows
 
-BATCH = 32
-"""Waveforms asked of the engine at a time: 26 MB on the paper's grid, which glibc can keep."""
+
+@dataclass(frozen=True, config=STRICT)
+class GenerateConfig:
+    """How a set is made; none of it changes a number of the set.
+
+    Attributes:
+        division: ``dynamic``: a rank that is free takes the next shard, so that a slow one holds
+            nobody up; ``static``: every rank takes each ``size``-th.
+        check: read the shards that are there already, and make those anew whose bytes are not
+            those that were published. Without, their names and sizes are trusted.
+        retry: make shards with quarantined rows anew.
+    """
+
+    division: Literal["dynamic", "static"] = "dynamic"
+    check: bool = True
+    retry: bool = False
+
+
+_DEFAULT = GenerateConfig()
 
 
 def generate(
-    folder: Path, spec: DatasetSpec, engine: Engine, world: World, *, progress: bool = True
+    folder: Path,
+    spec: DatasetSpec,
+    engine: Engine,
+    world: World,
+    config: GenerateConfig = _DEFAULT,
+    *,
+    progress: bool = True,
 ) -> Manifest:
     """Make a dataset, or what is still missing of it.
 
     Args:
         folder: the dataset's folder; created if needed.
         spec: what to make.
-        engine: makes the waveforms, on ``spec.time_grid``.
+        engine: makes the waveforms, on ``spec.times()``.
         world: the ranks that share the work.
+        config: how they share it.
         progress: show a bar on rank 0.
 
     Returns:
@@ -46,42 +88,31 @@ def generate(
 
     Raises:
         ParameterError: the set reaches out of the engine's domain.
-        DataError: the folder holds another dataset, or the engine gave NaN.
+        DataError: the folder holds another dataset, another generator is at work in it, or the
+            engine fails on most rows of a shard.
         StorageError: the disk is full, or the folder cannot be written.
     """
     bounds = getattr(engine, "bounds", None)
     if bounds is not None:  # before anything is written
         check_rows(np.array(spec.population.box).T, bounds, engine.name)
-    if world.rank == 0:
-        _claim(folder, spec)
-    world.barrier()
-    mine = range(world.rank, spec.shards, world.size)
-    manifest = Manifest.read(folder)
-    todo = [index for index in mine if not _is_whole(folder, index, manifest)]
-    # Rank 0 judges the whole by itself: the others have as many rows, give or take a shard.
-    own = sum(spec.shard_rows(index).size for index in todo)
-    pending = world.sum(own)
-    bar = tqdm(
-        total=int(pending),
-        unit="waveform",
-        unit_scale=True,
-        desc=f"generate {spec.name}",
-        disable=not progress or world.rank != 0 or not pending,
-    )
-    scale = pending / own if own else 0.0
-    for index in todo:
-        _make_shard(folder, spec, engine, index, bar, scale)
-    bar.close()
-    world.barrier()
-    if world.rank == 0:
-        _gather(folder, manifest)
-    world.barrier()
-    return Manifest.read(folder)
+    with generating(folder, world) as protected:
+        if world.rank == 0:
+            _claim(folder, spec)
+            if protected:  # nobody else is writing: these are of ranks that were killed
+                for leftover in folder.glob(".*.tmp"):
+                    leftover.unlink(missing_ok=True)
+        world.barrier()
+        manifest = Manifest.read(folder)
+        _make_all(folder, manifest, engine, world, config, progress)
+        world.barrier()
+        if world.rank == 0:
+            _gather(folder, manifest, engine)
+        world.barrier()
+        return Manifest.read(folder)
 
 
 def _claim(folder: Path, spec: DatasetSpec) -> None:
     """Begin a dataset in ``folder``, or make sure that the one there is this one."""
-    make_folder(folder)
     if (folder / MANIFEST).exists():
         found = to_dict(Manifest.read(folder).spec)
         wanted = to_dict(spec)
@@ -94,72 +125,154 @@ def _claim(folder: Path, spec: DatasetSpec) -> None:
     Manifest(spec, (None,) * spec.shards, recipe(config=to_dict(spec))).write(folder)
 
 
-def _is_whole(folder: Path, index: int, manifest: Manifest) -> bool:
-    """Whether a shard is there with the bytes that its checksum promises."""
+def _make_all(
+    folder: Path,
+    manifest: Manifest,
+    engine: Engine,
+    world: World,
+    config: GenerateConfig,
+    progress: bool,
+) -> None:
+    spec = manifest.spec
+    static = range(world.rank, spec.shards, world.size)
+    mine = iter(static) if config.division == "static" else world.deal(spec.shards)
+    bar = tqdm(
+        total=spec.population.size,
+        unit="waveform",
+        unit_scale=True,
+        desc=f"generate {spec.name}",
+        disable=not progress or world.rank != 0,
+    )
+
+    def done(rows: int) -> None:
+        # Rank 0 judges the whole by itself: the others have as many rows, give or take a shard.
+        bar.update(min(rows * world.size, spec.population.size - bar.n))
+
+    with _Writer(folder, spec) as writer:
+        for index in mine:
+            record = published_record(folder, index, manifest)
+            if record and _is_whole(folder, index, record, config):
+                done(spec.shard_rows(index).size)
+            else:
+                writer.make(index, engine, done)
+    done(spec.population.size)
+    bar.close()
+
+
+def _is_whole(folder: Path, index: int, record: ShardRecord, config: GenerateConfig) -> bool:
+    """Whether a shard is there with what its record promises."""
     path = folder / shard_name(index)
-    promised = _promised(folder, index, manifest)
-    return promised is not None and path.exists() and sha256(path) == promised
+    if config.retry and record.quarantine:
+        return False
+    if not path.exists() or path.stat().st_size != record.bytes:
+        return False
+    return not config.check or checksum(path) == record.xxh128
 
 
-def _promised(folder: Path, index: int, manifest: Manifest) -> str | None:
-    """The checksum that a shard was published with: beside it, or in the manifest."""
-    beside = _checksum_path(folder, index)
-    if beside.exists():
-        return str(read_json(beside)["sha256"])
-    return manifest.checksums[index]
+def published_record(folder: Path, index: int, manifest: Manifest) -> ShardRecord | None:
+    """What a shard was published with: beside it, or in the manifest."""
+    beside = record_path(folder, index)
+    if not beside.exists():
+        return manifest.shards[index]
+    try:
+        return read_record(read_json(beside), beside)
+    except (TypeError, ValidationError) as error:
+        raise DataError(f"{beside}: the record is damaged ({error}); remove it") from error
 
 
-def _checksum_path(folder: Path, index: int) -> Path:
+def record_path(folder: Path, index: int) -> Path:
+    """Where a shard's record stands until the manifest has it."""
     return (folder / shard_name(index)).with_suffix(".json")
 
 
-def _make_shard(
-    folder: Path, spec: DatasetSpec, engine: Engine, index: int, bar: tqdm[Any], scale: float
-) -> None:
-    path = folder / shard_name(index)
-    rows = spec.shard_rows(index)
-
-    def fill(values: np.ndarray) -> None:
-        for first in range(0, rows.size, BATCH):
-            part = rows[first : first + BATCH]
-            values[first : first + part.size] = waveforms(spec, engine, part)
-            bar.update(round(part.size * scale))
-
-    for leftover in folder.glob(f".{path.name}.*.tmp"):  # of a rank that was killed
-        leftover.unlink(missing_ok=True)
-    shape = (rows.size, spec.time_grid.size)
-    # The old checksum first: a crash in between leaves a shard without one, which is made anew.
-    _checksum_path(folder, index).unlink(missing_ok=True)
-    write_shard(path, rows, shape, spec.storage.numpy_dtype, to_dict(spec), fill)
-    write_json(_checksum_path(folder, index), {"sha256": sha256(path)})
+_Parts: TypeAlias = "queue.Queue[np.ndarray | BaseException | None]"
 
 
-def waveforms(spec: DatasetSpec, engine: Engine, rows: np.ndarray) -> np.ndarray:
-    """The samples of rows (B,) as a dataset keeps them, shape (B, T).
+class _Writer:
+    """Publishes shards in a thread, while the engine makes the next waveforms."""
 
-    Raises:
-        DataError: the engine gave a value that is not finite.
-    """
-    parameters = spec.population.parameters(rows)
-    if spec.storage.dtype == "float64" and hasattr(engine, "h22_double"):
-        h22 = engine.h22_double(parameters)
-    else:
-        h22 = engine.h22(parameters)
-    values = (h22.real if spec.storage.values == "real" else h22).cpu().numpy()
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        bad: Sequence[float] = parameters[~finite][0]
-        raise DataError(
-            f"row {rows[~finite][0]}: {engine.name} gave a value that is not finite at "
-            f"(q, s1, s2) = ({bad[0]:g}, {bad[1]:g}, {bad[2]:g}); nothing was published"
-        )
-    return np.asarray(values)
+    def __init__(self, folder: Path, spec: DatasetSpec) -> None:
+        self._folder, self._spec = folder, spec
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._pending: list[Future[None]] = []
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._thread.shutdown()
+        if error is None:
+            for publication in self._pending:
+                publication.result()
+
+    def make(self, index: int, engine: Engine, done: Callable[[int], None]) -> None:
+        """Compute a shard and hand it to the thread; returns before it is published.
+
+        Raises:
+            DataError: the engine failed on more than half of the rows: it, not they, is at fault.
+            StorageError: this shard, or the one before, could not be published.
+        """
+        rows, failed = self._spec.shard_rows(index), list[Quarantined]()
+        parts: _Parts = queue.Queue(maxsize=1)
+        publication = self._thread.submit(self._publish, index, rows, failed, parts)
+        self._pending.append(publication)
+        try:
+            for first in range(0, rows.size, BATCH):
+                batch = rows[first : first + BATCH]
+                stored, bad = stored_waveforms(self._spec, engine, batch)
+                failed += bad
+                self._put(parts, stored)
+                done(batch.size)
+            if 2 * len(failed) > rows.size:
+                raise DataError(
+                    f"{len(failed)} of {rows.size} rows of {shard_name(index)} failed, more than "
+                    f"half; nothing was published of it; {describe(failed[0], engine.name)}"
+                )
+            self._put(parts, None)
+        except BaseException as error:
+            self._put(parts, error)
+            raise
+        while len(self._pending) > 1:
+            self._pending.pop(0).result()
+
+    def _publish(
+        self, index: int, rows: np.ndarray, failed: list[Quarantined], parts: _Parts
+    ) -> None:
+        def stream() -> Iterator[np.ndarray]:
+            while (item := parts.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+
+        def promise(xxh128: str, size: int) -> None:
+            # Before the shard has its name: a crash in between leaves a promise that the shard
+            # there, if any, does not keep, and it is made anew.
+            record = ShardRecord(xxh128, size, tuple(failed))
+            write_json(record_path(self._folder, index), to_dict(record))
+
+        write_shard(self._folder / shard_name(index), self._spec, rows, stream(), promise)
+
+    def _put(self, parts: _Parts, item: np.ndarray | BaseException | None) -> None:
+        """Give the thread its next part, unless it has failed: that is raised here."""
+        while True:
+            try:
+                parts.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                for publication in self._pending:
+                    if publication.done():
+                        publication.result()
 
 
-def _gather(folder: Path, manifest: Manifest) -> None:
-    """Complete the manifest with the checksums that stand beside the shards."""
-    shards = range(manifest.spec.shards)
-    checksums = tuple(_promised(folder, index, manifest) for index in shards)
-    Manifest(manifest.spec, checksums, manifest.recipe).write(folder)
-    for index in shards:
-        _checksum_path(folder, index).unlink(missing_ok=True)
+def _gather(folder: Path, manifest: Manifest, engine: Engine) -> None:
+    """Complete the manifest with the records that stand beside the shards."""
+    spec, indices = manifest.spec, range(manifest.spec.shards)
+    records = tuple(published_record(folder, index, manifest) for index in indices)
+    found = dataclasses.replace(manifest, shards=records)
+    if found.precision is None:
+        rows = np.setdiff1d(np.arange(spec.population.size), [r.row for r in found.quarantine])
+        found = dataclasses.replace(found, precision=measure_precision(spec, engine, rows))
+    if found != manifest:
+        found.write(folder)
+    for index in indices:
+        record_path(folder, index).unlink(missing_ok=True)

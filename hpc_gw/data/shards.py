@@ -1,116 +1,298 @@
 """One shard: an HDF5 file with the waveforms of a run of consecutive rows.
 
-Schema (docs/data_format.md): dataset ``h22`` (n, T), contiguous, float32 or float64 for Re h22,
-complex64 or complex128 for h22; dataset ``row`` (n,) int64; attributes ``format`` and ``spec``
-(JSON: how the set that it belongs to is made). The only file that knows h5py's view of shards.
+Schema (docs/data_format.md): dataset ``h22``, what is stored of n waveforms; dataset ``row`` (n,)
+int64; attributes ``format`` and ``spec`` (JSON: how the set that it belongs to is made).
+Without compression ``h22`` is contiguous: its bytes are written and read past HDF5, at the
+disk's rate. The only file that knows h5py's view of shards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
+import xxhash
 
-from hpc_gw.errors import DataError
+from hpc_gw.config import to_dict
+from hpc_gw.data.manifest import DatasetSpec, StorageConfig
+from hpc_gw.errors import DataError, MissingDependencyError
 from hpc_gw.files import published
 
-FORMAT = "hpc_gw shard 1"
+FORMAT = "hpc_gw shard 2"
+
+_BLOCK = 1 << 22
+_IOVEC = 1024  # buffers that one call may fill (IOV_MAX of Linux)
+
+
+def checksum(
+    path: str | os.PathLike[str], progress: Callable[[int], object] = lambda _: None
+) -> str:
+    """Hexadecimal XXH128 of a file (``xxhsum -H2`` prints the same), read in blocks of 4 MiB.
+
+    It runs at the memory's rate, so that checking costs what reading costs. It finds what disks
+    and networks do to files, not what an adversary does.
+    """
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(_BLOCK))
+    with Path(path).open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            progress(count)
+    return digest.hexdigest()
 
 
 def write_shard(
     path: str | os.PathLike[str],
+    spec: DatasetSpec,
     rows: np.ndarray,
-    shape: tuple[int, int],
-    dtype: np.dtype[Any],
-    spec: dict[str, Any],
-    fill: Callable[[np.ndarray], None],
+    parts: Iterable[np.ndarray],
+    promise: Callable[[str, int], None],
 ) -> None:
     """Publish a shard atomically.
 
     Args:
         path: final name.
+        spec: of the set.
         rows: row ids, int64 (n,).
-        shape: (n, T).
-        dtype: of ``h22``.
-        spec: how the set is made, kept with the data.
-        fill: writes h22 into the array (n, T) that it is given: the file itself, mapped into
-            memory, so that a shard of any size passes through without being held.
+        parts: what is stored of consecutive rows, arrays (b, ...) that make n rows together;
+            one is held at a time.
+        promise: called with the XXH128 and the size of the finished file before it gets its name.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    with published(path) as temporary:
-        try:
-            offset = _write_header(temporary, rows, shape, dtype, spec)
-        except RuntimeError as error:  # how h5py reports a disk that is full as the file closes
-            if code := re.search(r"errno = (\d+)", str(error)):
-                raise OSError(int(code[1]), str(error)) from error
-            raise
-        _reserve(temporary, offset + int(np.prod(shape)) * dtype.itemsize)
-        values = np.memmap(temporary, dtype=dtype, mode="r+", offset=offset, shape=shape)
-        fill(values)
-        values.flush()
-        del values
+    contiguous = spec.storage.compression == "none"
+    with published(path) as temporary, _full_disk_as_oserror():
+        write = _write_contiguous if contiguous else _write_compressed
+        promise(write(temporary, spec, rows, parts), temporary.stat().st_size)
 
 
-def _write_header(
-    path: Path,
-    rows: np.ndarray,
-    shape: tuple[int, int],
-    dtype: np.dtype[Any],
-    spec: dict[str, Any],
-) -> int:
-    """Write all of a shard but the waveforms; returns where in the file these belong."""
-    with h5py.File(path, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["spec"] = json.dumps(spec)
-        file.create_dataset("row", data=rows.astype(np.int64))
-        # Early allocation: the space is reserved now, and the array's place is known.
+@contextlib.contextmanager
+def _full_disk_as_oserror() -> Iterator[None]:
+    """h5py reports a disk that is full as a RuntimeError when it closes a file."""
+    try:
+        yield
+    except RuntimeError as error:
+        if code := re.search(r"errno = (\d+)", str(error)):
+            raise OSError(int(code[1]), str(error)) from error
+        raise
+
+
+def _write_contiguous(
+    path: Path, spec: DatasetSpec, rows: np.ndarray, parts: Iterable[np.ndarray]
+) -> str:
+    """Write all but the waveforms with h5py, and these past it; returns the checksum."""
+    with _created(path, spec, rows) as file:
+        # Early allocation, never filled: the waveforms' place in the file is known now.
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_obj_track_times(False)  # equal waveforms make equal files
         properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        dtype, shape = spec.storage.numpy_dtype, spec.storage.shape(rows.size, spec.samples)
         space = h5py.h5s.create_simple(shape)
         h5type = h5py.h5t.py_create(dtype, logical=True)
         dataset = h5py.h5d.create(file.id, b"h22", h5type, space, properties)
-        return int(dataset.get_offset())
+        offset, size = int(dataset.get_offset()), rows.size * spec.row_bytes
+        del dataset
+    with path.open("r+b", buffering=0) as stream:
+        # All the space now: a full disk is known before anything is computed.
+        os.posix_fallocate(stream.fileno(), 0, offset + size)
+        digest = xxhash.xxh3_128(stream.read(offset))
+        for part in parts:
+            view = _bytes(np.ascontiguousarray(part))
+            digest.update(view)
+            while view:
+                view = view[stream.write(view) :]
+        if stream.tell() != offset + size:
+            raise ValueError(f"{path}: {stream.tell() - offset} bytes given, not {size}")
+        digest.update(stream.read())
+    return digest.hexdigest()
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Take the disk space now: a full disk must be an error, not a fault in mapped memory."""
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+def _write_compressed(
+    path: Path, spec: DatasetSpec, rows: np.ndarray, parts: Iterable[np.ndarray]
+) -> str:
+    """Write through HDF5's filter, a waveform a chunk; returns the checksum."""
+    shape = spec.storage.shape(rows.size, spec.samples)
+    with _created(path, spec, rows) as file:
+        dataset = file.create_dataset(
+            "h22",
+            shape,
+            spec.storage.numpy_dtype,
+            chunks=(_chunk_rows(spec), *shape[1:]),
+            track_times=False,
+            **_filter(spec.storage),
+        )
+        first = 0
+        for part in parts:
+            dataset[first : first + len(part)] = part
+            first += len(part)
+    return checksum(path)
 
 
-def map_shard(path: str | os.PathLike[str], rows: int, samples: int) -> np.memmap[Any, Any]:
-    """``h22`` of a shard as a read-only array (rows, samples) mapped into memory.
+@contextlib.contextmanager
+def _created(path: Path, spec: DatasetSpec, rows: np.ndarray) -> Iterator[h5py.File]:
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["spec"] = json.dumps(to_dict(spec))
+        file.create_dataset("row", data=rows.astype(np.int64), track_times=False)
+        yield file
+
+
+def _chunk_rows(spec: DatasetSpec) -> int:
+    """One waveform a chunk; short waveforms share one of up to 64 KiB."""
+    return max(1, min(spec.rows_per_shard, spec.population.size, 65536 // spec.row_bytes))
+
+
+def _filter(storage: StorageConfig) -> dict[str, Any]:
+    if storage.compression == "gzip":
+        return {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+    return dict(_hdf5plugin().Blosc2(cname="zstd", clevel=5, filters=2))  # 2: bits are shuffled
+
+
+def _hdf5plugin() -> Any:
+    try:
+        import hdf5plugin  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingDependencyError(
+            "hdf5plugin",
+            "storage.compression: zstd",
+            'pip install "hpc_gw[compression]", or use gzip',
+        ) from error
+    return hdf5plugin
+
+
+def open_shard(path: str | os.PathLike[str], spec: DatasetSpec, index: int) -> OpenShard:
+    """Open a shard for reading.
 
     Raises:
         DataError: the file is missing, damaged, or not the shard that was expected.
     """
+    shape = spec.storage.shape(spec.shard_rows(index).size, spec.samples)
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise DataError(f"{path}: not a shard of this version ('{FORMAT}')")
+            if json.loads(file.attrs["spec"]) != to_dict(spec):
+                raise DataError(f"{path}: a shard of another set; generate the set again")
             dataset = file["h22"]
-            if dataset.shape != (rows, samples):
+            if dataset.shape != shape or dataset.dtype != spec.storage.numpy_dtype:
                 raise DataError(
-                    f"{path}: holds {dataset.shape} values where the manifest says "
-                    f"{(rows, samples)}; generate the set again"
+                    f"{path}: holds {dataset.shape} {dataset.dtype} where the manifest says "
+                    f"{shape} {spec.storage.numpy_dtype}; generate the set again"
                 )
-            offset = dataset.id.get_offset()
-            dtype = dataset.dtype
-        return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(rows, samples))
+            if spec.storage.compression == "none":
+                return _ContiguousShard(path, int(dataset.id.get_offset()), spec)
+        if spec.storage.compression == "zstd":
+            _hdf5plugin()  # makes the filter known
+        return _CompressedShard(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: the shard is missing; generate the set again") from error
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: the shard is damaged ({error}); generate the set again: only damaged "
-            f"shards are made anew"
-        ) from error
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | os.PathLike[str], error: object) -> DataError:
+    return DataError(
+        f"{path}: the shard is damaged ({error}); generate the set again: only damaged shards "
+        f"are made anew"
+    )
+
+
+def _bytes(values: np.ndarray) -> memoryview:
+    """The memory of a contiguous array; a ``memoryview`` itself knows no complex numbers."""
+    return values.reshape(-1).view(np.uint8).data
+
+
+class OpenShard(Protocol):
+    """A shard for reading, in the process that opened it; it can be closed and opened again."""
+
+    def open(self) -> None:
+        """Open the file, if it is not."""
+        ...
+
+    def read(self, first: int, lines: list[np.ndarray]) -> None:
+        """Fill ``lines``, each (m, ...) contiguous, with the last m samples of the rows from
+        number ``first`` of the shard on."""
+        ...
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        ...
+
+
+class _ContiguousShard:
+    """Reads with ``preadv``: no shared position, no cache of its own, straight into place."""
+
+    def __init__(self, path: str | os.PathLike[str], offset: int, spec: DatasetSpec) -> None:
+        self._path, self._offset, self._row_bytes = path, offset, spec.row_bytes
+        self._file = -1
+
+    def open(self) -> None:
+        """Open the file, if it is not."""
+        if self._file < 0:
+            self._file = os.open(self._path, os.O_RDONLY)
+
+    def read(self, first: int, lines: list[np.ndarray]) -> None:
+        """Whole rows in one call for up to a thousand of them; cropped ones in a call each."""
+        whole = lines[0].nbytes == self._row_bytes
+        step = _IOVEC if whole else 1
+        for i in range(0, len(lines), step):
+            part = lines[i : i + step]
+            skip = self._row_bytes - part[0].nbytes
+            self._fill(part, self._offset + (first + i) * self._row_bytes + skip)
+
+    def _fill(self, lines: list[np.ndarray], position: int) -> None:
+        views = [_bytes(line) for line in lines]
+        while views:
+            count = os.preadv(self._file, views, position)
+            if not count:
+                raise _damaged(self._path, "it ends too early")
+            position += count
+            while views and count >= len(views[0]):
+                count -= len(views.pop(0))
+            if count:
+                views[0] = views[0][count:]
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+
+class _CompressedShard:
+    """Reads through HDF5's filter, the rows asked for and no others."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._file: h5py.File | None = None
+
+    def open(self) -> None:
+        """Open the file, if it is not."""
+        self._file = self._file or h5py.File(self._path, "r")
+
+    def read(self, first: int, lines: list[np.ndarray]) -> None:
+        """All rows in one call; a cropped row is decompressed whole."""
+        samples = len(lines[0])
+        try:
+            self.open()
+            assert self._file is not None
+            values = self._file["h22"][first : first + len(lines), -samples:]
+        except (OSError, RuntimeError) as error:
+            raise _damaged(self._path, error) from error
+        for line, value in zip(lines, values, strict=True):
+            line[...] = value
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        if self._file:
+            self._file.close()
+        self._file = None

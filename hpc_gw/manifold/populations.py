@@ -205,6 +205,42 @@ PopulationConfig = Annotated[GridConfig | DrawsConfig, Field(discriminator="kind
 """Either, as a field of a configuration: ``kind`` says which."""
 
 
+_SAME = 1e-9  # values of q or a spin this near one another make one point
+
+
+def shared_point(a: PopulationConfig, b: PopulationConfig) -> tuple[float, float, float] | None:
+    """A point (q, s1, s2) that both populations hold (to 1e-9), or None.
+
+    Exact for grids, and for draws whose three ranges are single values. Draws of one seed over
+    the same ranges have equal rows, so row 0 is shared, whatever their counts. All other draws
+    are taken to share nothing with anything, which is true but for chance: their values are
+    random numbers of 53 bits, and each meets a given value with a probability of about 2^-53,
+    in each of its ranges with a width. Draws of one seed over different ranges are no
+    exception: a row's numbers are the same in both, but stretched to different values.
+    """
+    one_seed = isinstance(a, DrawsConfig) and isinstance(b, DrawsConfig) and a.seed == b.seed
+    if one_seed and np.abs(np.subtract(a.box, b.box)).max() <= _SAME:
+        q, s1, s2 = a.parameters(np.zeros(1))[0].tolist()
+        return q, s1, s2
+    common: list[float] = []
+    for values, others in zip(_axis_values(a), _axis_values(b), strict=True):
+        first = np.searchsorted(others, values - _SAME)
+        last = np.searchsorted(others, values + _SAME, side="right")
+        found = values[first < last]
+        if not found.size:
+            return None
+        common.append(float(found[0]))
+    q, s1, s2 = common
+    return q, s1, s2
+
+
+def _axis_values(population: PopulationConfig) -> list[np.ndarray]:
+    """Values of q, s1 and s2 that a population takes, ascending; none where they are random."""
+    if isinstance(population, GridConfig):
+        return [axis.values() for axis in population.axes]
+    return [np.array([low] if high - low <= _SAME else []) for low, high in population.box]
+
+
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 

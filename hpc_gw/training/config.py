@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hpc_gw.config import STRICT
+from hpc_gw.data.sampler import ShuffleConfig
 from hpc_gw.training.augment import AugmentConfig
 from hpc_gw.training.lamb import OptimizerConfig
 from hpc_gw.training.losses import LossConfig
@@ -25,6 +26,7 @@ class TrainConfig:
         epochs: at most so many (published: 100).
         steps: batches in an epoch; 0 means the whole set.
         seed: of the initial weights, the order of samples, dropout and augmentation.
+        shuffle: how the rows of the set are mixed.
         optimizer, schedule, loss, augment: see there.
         checkpoint_steps: steps between checkpoints; there is one at the end of each epoch too.
         log_steps: steps between records of the log.
@@ -38,6 +40,7 @@ class TrainConfig:
     epochs: int = Field(default=100, ge=1)
     steps: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    shuffle: ShuffleConfig = ShuffleConfig()
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     loss: LossConfig = Field(default_factory=LossConfig)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from hpc_gw.config import first_difference, to_dict
 from hpc_gw.data.sampler import Sampler
-from hpc_gw.data.sources import Batch, EngineSource, Source, batches, truths
+from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
+from hpc_gw.data.streams import Batch, batches
 from hpc_gw.distributed import World, share_buffers
 from hpc_gw.errors import CheckpointError, ConfigError, HpcGwError
 from hpc_gw.files import make_folder
@@ -85,7 +86,12 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.sampler = Sampler(
-            run.train.spec.population.size, config.batch, config.seed, config.steps
+            run.train.spec.population.size,
+            config.batch,
+            config.seed,
+            config.steps,
+            excluded=run.train.excluded,
+            shuffle=config.shuffle,
         )
         self.total = self.sampler.steps * config.epochs
         torch.manual_seed(config.seed)  # the same initial weights on every rank
@@ -156,14 +162,19 @@ class Trainer:
         self._stop_if_asked()
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        order = self.sampler.order(epoch)
-        # On a CPU an engine needs the very cores that train: nothing is gained ahead of use.
-        ahead = 0 if isinstance(self.run.train, EngineSource) and self.device.type == "cpu" else 2
+        order, cuda = self.sampler.order(epoch), self.device.type == "cuda"
+        blocks: Iterable[range] = self.sampler.blocks(epoch, first)
+        ahead = 1
+        if isinstance(self.run.train, EngineSource):
+            blocks = (range(step, step + 1) for step in range(first, self.sampler.steps))
+            # On a CPU an engine needs the very cores that train: nothing is gained ahead of use.
+            ahead = 1 if cuda else 0
         return batches(
             self.run.train,
             lambda step: self.sampler.part(order, step, self.world.rank, self.world.size),
-            range(first, self.sampler.steps),
+            blocks,
             ahead=ahead,
+            pin=cuda and isinstance(self.run.train, ShardSource),
         )
 
     def _optimise(self, batch: Batch) -> dict[str, Tensor]:
@@ -172,7 +183,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.optimizer.lr * share
         torch.manual_seed(self._seed(1 + self.world.rank))  # of dropout
-        inputs, truth = batch.inputs.to(self.device), batch.truth.to(self.device)
+        inputs = batch.inputs.to(self.device, non_blocking=True)
+        truth = batch.truth.to(self.device, non_blocking=True)
         outputs = self.parallel(self._input(inputs))
         loss, parts = self.run.objective(outputs, truth)
         self.optimizer.zero_grad()
@@ -226,18 +238,18 @@ class Trainer:
         share_buffers(self.model, self.world)
         self.model.eval()
         source, world = self.run.validation, self.world
-        size = source.spec.population.size
-        mine = np.array_split(np.arange(size), world.size)[world.rank]
+        rows = np.setdiff1d(np.arange(source.spec.population.size), source.excluded)
+        mine = np.array_split(rows, world.size)[world.rank]
         sums: dict[str, float] = {}
         for first in range(0, mine.size, self.config.batch):
-            rows = mine[first : first + self.config.batch]
-            truth = torch.from_numpy(truths(source.spec, rows)).float().to(self.device)
-            waveforms = source.load(rows).to(self.device)
+            part = mine[first : first + self.config.batch]
+            truth = torch.from_numpy(truths(source.spec, part)).float().to(self.device)
+            waveforms = source.load(part).to(self.device)
             outputs = self.model(waveforms.real if waveforms.is_complex() else waveforms)
             loss, parts = self.run.objective(outputs, truth)
             for name, value in {"loss": loss, **parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * rows.size
-        means = {name: world.sum(sums[name]) / size for name in sorted(sums)}
+                sums[name] = sums.get(name, 0.0) + float(value) * part.size
+        means = {name: world.sum(sums[name]) / rows.size for name in sorted(sums)}
         return means.pop("loss"), means
 
     def _save(self, name: str) -> None:
@@ -284,7 +296,10 @@ class Trainer:
     def _data(self) -> dict[str, Any]:
         """Everything that fixes the numbers of both sets."""
         run = self.run
-        return {"train": to_dict(run.train.spec), "validation": to_dict(run.validation.spec)}
+        return {
+            name: {**to_dict(source.spec), "excluded": source.excluded.tolist()}
+            for name, source in (("train", run.train), ("validation", run.validation))
+        }
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -1,5 +1,7 @@
 """Grids and draws: the paper's counts, and row id <-> parameters by arithmetic."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from hpc_gw.config import build
 from hpc_gw.errors import ConfigError, ParameterError
-from hpc_gw.manifold.populations import Axis, DrawsConfig, GridConfig
+from hpc_gw.manifold.populations import Axis, DrawsConfig, GridConfig, shared_point
 
 # first and last row as the paper states them
 PAPER = {
@@ -47,6 +49,80 @@ def test_the_three_splits_share_no_point():
         with pytest.raises(ParameterError):
             train.rows(np.array([next(iter(points[split]))]))
     assert not points["train"] & (points["test"] | points["validation"])
+
+
+@pytest.mark.parametrize("pair", list(combinations(PAPER, 2)), ids="-".join)
+def test_the_papers_splits_share_no_value_of_any_axis(pair):
+    one, other = (GridConfig(split=split) for split in pair)
+    for mine, others in zip(one.axes, other.axes, strict=True):
+        assert np.abs(mine.values()[:, None] - others.values()).min() > 0.005
+    assert shared_point(one, other) is None and shared_point(other, one) is None
+
+
+S1, S2 = Axis(0, 0.1, 3), Axis(-0.5, 0.25, 5)
+
+
+def grid(q, s1=S1, s2=S2):
+    return GridConfig(split="custom", q=q, s1=s1, s2=s2)
+
+
+POINT = dict(s1=(0.1, 0.1), s2=(0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (GridConfig(split="test"), GridConfig(split="test", stride=(4, 6, 6))),
+        (grid(Axis(1, 0.1, 20)), grid(Axis(1.3, 0.7, 2), s1=Axis(0.2 + 5e-10, 1, 1))),
+        (grid(Axis(2, 0, 1)), grid(Axis(1, 1, 9))),
+        (DrawsConfig(count=10, seed=3), DrawsConfig(count=2000, seed=3)),
+        (DrawsConfig(seed=3, q=(2, 2), **POINT), DrawsConfig(seed=4, q=(2, 2), **POINT)),
+        (DrawsConfig(seed=3, q=(1.5, 1.5), **POINT), grid(Axis(1, 0.1, 20))),
+    ],
+)
+def test_a_shared_point_is_found_from_either_side(a, b):
+    for one, other in ((a, b), (b, a)):
+        point = shared_point(one, other)
+        assert all(isinstance(x, float) for x in point)
+        for population in (one, other):
+            rows = np.arange(min(population.size, 200_000))
+            near = np.abs(population.parameters(rows) - point).max(1)
+            assert near.min() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (grid(Axis(1, 0.1, 20)), grid(Axis(1.05, 0.1, 20))),
+        (grid(Axis(1, 0.1, 20)), grid(Axis(1, 0.1, 20), s2=Axis(-0.4, 0.25, 3))),
+        (grid(Axis(1, 0.1, 20)), grid(Axis(3, 0.1, 20))),
+        (DrawsConfig(seed=3), DrawsConfig(seed=4)),
+        (DrawsConfig(seed=3), DrawsConfig(seed=3, s2=(-0.8, 0.7))),
+        (DrawsConfig(seed=3), DrawsConfig(seed=3, q=(2, 2))),
+        (DrawsConfig(seed=3, q=(3, 3), **POINT), DrawsConfig(seed=3, q=(2, 2), **POINT)),
+        (DrawsConfig(seed=3), GridConfig(split="train", stride=(8, 8, 8))),
+        (DrawsConfig(q=(1.5, 1.5)), grid(Axis(1, 0.1, 20))),
+        (DrawsConfig(q=(1.55, 1.55), **POINT), grid(Axis(1, 0.1, 20))),
+    ],
+)
+def test_no_point_is_found_where_none_is_shared(a, b):
+    assert shared_point(a, b) is None and shared_point(b, a) is None
+    points = [p.parameters(np.arange(min(p.size, 5000))) + 0.0 for p in (a, b)]
+    assert not {tuple(x) for x in points[0]} & {tuple(x) for x in points[1]}
+
+
+@given(st.data())
+def test_grids_share_a_point_if_and_only_if_brute_force_finds_one(data):
+    # Steps of tenths in tenths: equal values differ by rounding only, others by 0.1.
+    def axis(low):
+        start, step, count = (data.draw(st.integers(*ends)) for ends in ((0, 9), (1, 4), (1, 5)))
+        return Axis(low + start / 10, step / 10, count)
+
+    a, b = (grid(axis(1), axis(-0.5), axis(-0.5)) for _ in range(2))
+    points = [{tuple(np.rint(10 * x)) for x in p.parameters(np.arange(p.size))} for p in (a, b)]
+    common = points[0] & points[1]
+    found = shared_point(a, b)
+    assert (tuple(np.rint(10 * np.array(found))) in common) if found else not common
 
 
 def test_test_points_are_midpoints_of_training_intervals():

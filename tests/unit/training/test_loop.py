@@ -46,7 +46,7 @@ CPU = torch.device("cpu")
 
 def spec_of(engine, rows, seed, values="real"):
     return DatasetSpec(
-        name="set", population=DrawsConfig(count=rows, seed=seed), time_grid=GRID,
+        name="set", population=DrawsConfig(count=rows, seed=seed), time_grid=GRID, samples=64,
         storage=StorageConfig(values=values, shard_bytes=3000), engine=engine.name,
         engine_checksum=engine.checksum,
     )  # fmt: skip
