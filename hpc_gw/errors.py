@@ -39,6 +39,12 @@ class LaunchError(HpcGwError):
     """Ranks were started in a way that cannot work."""
 
 
+class RanksLostError(HpcGwError):
+    """Another rank of the training is gone, or silent for longer than the timeout."""
+
+    exit_code = 75  # EX_TEMPFAIL: the same command goes on from the last checkpoint
+
+
 class StorageError(HpcGwError):
     """The disk is full, or a folder cannot be written."""
 

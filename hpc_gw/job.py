@@ -130,10 +130,17 @@ class JobConfig:
                 f"train.batch = {self.train.batch}: the training set has only "
                 f"{self.sets.train.size} rows"
             )
-        if self.train.batch % self.ranks.train:
+        parts = self.ranks.train * self.train.accumulate
+        if self.train.batch % parts:
             raise ValueError(
                 f"train.batch = {self.train.batch}: does not divide evenly over "
-                f"{self.ranks.train} ranks; choose a multiple of {self.ranks.train}"
+                f"{self.ranks.train} ranks and {self.train.accumulate} micro-batches; choose a "
+                f"multiple of {parts}"
+            )
+        if not self.train.crop and self.storage.keep == "cone":
+            raise ValueError(
+                "train.crop: false: the network is to see whole waveforms, but storage.keep: cone "
+                "keeps only their last samples; set storage.keep: whole"
             )
         if line := self.train.shuffle.misfit(self.train.batch):
             raise ValueError(f"train.{line}")

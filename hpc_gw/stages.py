@@ -14,7 +14,7 @@ from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import MANIFEST, Manifest
 from hpc_gw.data.rows import describe
 from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
-from hpc_gw.distributed import World, mpi_world, torch_world
+from hpc_gw.distributed import World, mpi_world, parallel
 from hpc_gw.errors import CheckpointError, ConfigError, DataError
 from hpc_gw.evaluation.evaluate import compute_overlaps
 from hpc_gw.evaluation.report import write_report
@@ -32,10 +32,12 @@ from hpc_gw.models.config import cone
 from hpc_gw.models.physics_head import quantities
 from hpc_gw.provenance import recipe
 from hpc_gw.training.checkpoint import load_model
+from hpc_gw.training.checkpoints import BEST
 from hpc_gw.training.log import LOG
-from hpc_gw.training.loop import BEST, Run, Trainer
+from hpc_gw.training.loop import Trainer
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.training.objective import make_objective
+from hpc_gw.training.run import Run
 from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
 from hpc_gw.waveforms.surrogate_file import read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
@@ -75,24 +77,29 @@ def quarantine_line(folder: Path, manifest: Manifest) -> str:
 
 def train(job: JobConfig) -> Path:
     """Train a job's network; returns the best checkpoint."""
-    with torch_world() as (world, device):
+    with parallel(job.train.parallel) as ranks:
         run = Run(
             model=job.model,
             config=job.train,
-            train=_training_source(job, world, device),
-            validation=_shards(job, "validation", world),
-            objective=make_objective(job.train.loss, job.engine, job.time_grid, device),
+            train=_training_source(job, ranks.world, ranks.device),
+            validation=_shards(job, "validation", ranks.world),
+            objective=make_objective(job.train.loss, job.engine, job.time_grid, ranks.device),
             folder=job.folder,
             context=to_dict(job),
         )
-        return Trainer(run, world, device).fit()
+        return Trainer(run, ranks).fit()
+
+
+def _seen(job: JobConfig) -> int:
+    """Samples that the network is trained on: all that can reach its kept outputs, or all."""
+    return cone(job.model) if job.train.crop else job.time_grid.size
 
 
 def _training_source(job: JobConfig, world: World, device: torch.device) -> Source:
     if job.train.source == "shards":
         return _shards(job, "train", world)
     times = job.time_grid.times()
-    engine = load_engine(job.engine, times[-cone(job.model) :], device, phase_zero=float(times[0]))
+    engine = load_engine(job.engine, times[-_seen(job) :], device, phase_zero=float(times[0]))
     return EngineSource(job.spec("train", engine.name, engine.checksum), engine)
 
 
@@ -100,7 +107,7 @@ def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
     """A set on disk, cropped to what can reach the network's kept outputs."""
     source = ShardSource(
         job.set_folder(name),
-        samples=cone(job.model),
+        samples=_seen(job),
         verify=job.train.verify,
         part=(world.rank, world.size),
         progress=world.rank == 0,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import xxhash
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -176,6 +178,12 @@ class Manifest:
     def quarantine(self) -> tuple[Quarantined, ...]:
         """The rows that have no waveform, in order."""
         return tuple(row for shard in self.shards if shard for row in shard.quarantine)
+
+    @property
+    def checksum(self) -> str:
+        """Hexadecimal XXH128 of the spec and all records: of every byte of the set."""
+        content = {"spec": to_dict(self.spec), "shards": [to_dict(shard) for shard in self.shards]}
+        return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
 
     def write(self, folder: Path) -> None:
         """Publish as ``manifest.json`` in the dataset's folder."""

@@ -156,20 +156,25 @@ class Sampler:
             yield range(first, last)
             first = last
 
-    def part(self, order: np.ndarray, step: int, rank: int, size: int) -> np.ndarray:
+    def part(
+        self, order: np.ndarray, step: int, rank: int, size: int, accumulate: int = 1
+    ) -> np.ndarray:
         """The rows that a rank of ``size`` takes of batch ``step``, int64 (batch / size,).
+
+        With ``accumulate`` micro-batches, its part of the first comes first: a micro-batch holds
+        the same rows on any number of ranks.
 
         Raises:
             ConfigError: the batch does not divide evenly.
         """
-        if self.batch % size:
+        if self.batch % (size * accumulate):
+            micro = f" and {accumulate} micro-batches" if accumulate > 1 else ""
             raise ConfigError(
-                f"batch = {self.batch}: does not divide evenly over {size} ranks; choose a "
-                f"multiple of {size}"
+                f"batch = {self.batch}: does not divide evenly over {size} ranks{micro}; choose a "
+                f"multiple of {size * accumulate}"
             )
-        own = self.batch // size
-        first = step * self.batch + rank * own
-        return order[first : first + own]
+        rows = order[step * self.batch : (step + 1) * self.batch]
+        return rows.reshape(accumulate, size, -1)[:, rank].ravel()
 
     @cached_property
     def _kept(self) -> np.ndarray:

@@ -27,6 +27,8 @@ class Source(Protocol):
     spec: DatasetSpec
     excluded: np.ndarray
     """Rows that have no waveform, int64, sorted: not to be asked for."""
+    checksum: str
+    """Of all its bytes, or of the engine that makes them."""
 
     def load(self, rows: np.ndarray) -> Tensor:
         """Waveforms of rows (B,): float32 Re h22 or complex64 h22, shape (B, samples)."""
@@ -53,6 +55,7 @@ class EngineSource:
     def __init__(self, spec: DatasetSpec, engine: Engine) -> None:
         self.spec = spec
         self.excluded = np.zeros(0, dtype=np.int64)
+        self.checksum = engine.checksum
         self._engine = engine
 
     def load(self, rows: np.ndarray) -> Tensor:
@@ -96,7 +99,7 @@ class ShardSource:
         progress: bool = True,
     ) -> None:
         manifest = Manifest.read(folder)
-        self.spec = manifest.spec
+        self.spec, self.checksum = manifest.spec, manifest.checksum
         self.excluded = np.array([row.row for row in manifest.quarantine], dtype=np.int64)
         missing = sum(shard is None for shard in manifest.shards)
         if missing:

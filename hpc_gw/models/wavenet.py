@@ -11,6 +11,7 @@ References:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,6 +21,7 @@ from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import ConfigError
 from hpc_gw.models.config import ModelConfig, cone, padding
 from hpc_gw.models.physics_head import manifold_moments
+from hpc_gw.models.recompute import recomputed
 
 NORM_EPS = 1e-3
 """Added to the variance in batch and layer normalisation (TensorFlow's default)."""
@@ -124,7 +126,19 @@ class WaveNet(nn.Module):
 
     The answers are the leaves' own five numbers; ``models.physics_head.quantities`` makes them
     consistent. The first leaf answers q, the second the other four.
+
+    What cannot reach the outputs is dropped before it costs anything: samples before the cone,
+    and steps of the root that the leaves do not read. Only BatchNorm in training sees all steps
+    that it is given, for its statistics are of them; crop the input to the ``cone``, and they are
+    of the cone.
+
+    Under ``torch.autocast`` the root runs in the lower precision and the leaves in the
+    parameters' own, so that the answers are not rounded to its three digits.
     """
+
+    recompute = False
+    """Compute each block's activations again in backward instead of keeping them: no number
+    changes (``models.recompute``). A compiled network decides that by itself."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -178,15 +192,27 @@ class WaveNet(nn.Module):
             ConfigError: another number of samples, or of dimensions.
         """
         self._check(x)
+        kept = self.config.root_steps
+        # BatchNorm's statistics in training are of every step that there is.
+        crop = not (self.training and self.config.norm == "batch")
+        if crop:
+            x = x[:, -self.cone :]
         x = self.stem(x.unsqueeze(1))  # (B, 1, T) -> (B, C, S)
         skips: Tensor | float = 0.0
         for block in self.blocks:
-            x, skip = block(x)  # (B, C, S), (B, C, S)
+            x, skip = self._call(block, x)  # (B, C, S), (B, C, S)
             skips = skips + skip
-        root = self.root(skips)  # (B, root_outputs, S)
-        features = root[..., -self.config.root_steps :].flatten(1)  # (B, root_outputs * root_steps)
-        leaves = (self.leaf_q(features), self.leaf_spins(features))  # (B, 1), (B, 4)
-        return self.mean + self.spread * torch.cat(leaves, dim=1)  # (B, 5)
+        assert isinstance(skips, Tensor)
+        root = self._call(self.root, skips[..., -kept:] if crop else skips)  # (B, root_outputs, S)
+        features = root[..., -kept:].flatten(1)  # (B, root_outputs * root_steps)
+        with torch.autocast(x.device.type, enabled=False):
+            features = features.to(self.mean.dtype)
+            leaves = (self.leaf_q(features), self.leaf_spins(features))  # (B, 1), (B, 4)
+            return self.mean + self.spread * torch.cat(leaves, dim=1)  # (B, 5)
+
+    def _call(self, module: nn.Module, x: Tensor) -> Any:
+        again = self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        return recomputed(module, x) if again else module(x)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != 2 or not self.cone <= x.shape[1] <= self.config.input_steps:

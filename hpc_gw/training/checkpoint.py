@@ -19,12 +19,17 @@ from hpc_gw.models.wavenet import WaveNet
 FORMAT = "hpc_gw checkpoint 1"
 
 
-def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Publish a checkpoint; ``content`` holds tensors, containers, numbers and strings only."""
+def to_bytes(content: dict[str, Any]) -> memoryview:
+    """A checkpoint's file; ``content`` holds tensors, containers, numbers and strings only."""
     image = io.BytesIO()  # in memory, so that a full disk is one plain OSError
     torch.save({"format": FORMAT, **content}, image)
+    return image.getbuffer()
+
+
+def publish(path: str | os.PathLike[str], image: memoryview) -> None:
+    """Write a checkpoint's file atomically."""
     with published(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
+        temporary.write_bytes(image)
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -59,6 +64,37 @@ def require_same_model(path: str | os.PathLike[str], found: Any, wanted: ModelCo
             f"{path}: holds another architecture (model.{key}: {shown}, configured: "
             f"{expected.get(key)}); use its own config, or another output folder"
         )
+
+
+FREE = (
+    "verify", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source", "keep",
+    "recompute", "on_nan", "max_skips", "parallel",
+)  # fmt: skip
+"""Settings that may change when a run is resumed: they change no sample and no step."""
+
+
+def require_same_run(
+    path: str | os.PathLike[str], content: Any, train: dict[str, Any], data: dict[str, Any]
+) -> None:
+    """CheckpointError naming the first difference where a checkpoint is of another run.
+
+    Args:
+        path: of the checkpoint.
+        content: of the checkpoint.
+        train: the configured training, of which all but ``FREE`` must agree.
+        data: everything that fixes the numbers of both sets.
+    """
+    fixed = {key: value for key, value in train.items() if key not in FREE}
+    for what, known, wanted in (
+        ("train", content["train"], fixed),
+        ("training set", content["data"]["train"], data["train"]),
+        ("validation set", content["data"]["validation"], data["validation"]),
+    ):
+        if key := first_difference(known, wanted):
+            raise CheckpointError(
+                f"{path}: belongs to another run ({what}.{key}: {known.get(key)}, configured: "
+                f"{wanted[key]}); choose another output folder, or remove this one"
+            )
 
 
 def restore(path: str | os.PathLike[str], model: nn.Module, state: dict[str, Any]) -> None:

@@ -151,11 +151,19 @@ class Lamb(torch.optim.Optimizer):
         if not gradients:
             return value
         self.grad_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        bound = self.defaults["max_grad_norm"]  # of all groups together
+        bound = self.param_groups[0]["max_grad_norm"]  # of all groups together
         shrink = (self.grad_norm / bound).clamp(min=1).reciprocal() if bound > 0 else None
         ratios = [self._update(group, tensors, shrink) for group, tensors in members if tensors]
         self.trust_ratios = torch.cat(ratios)
         return value
+
+    def spread(self) -> dict[str, float]:
+        """Lowest, median and highest trust ratio of the last step, for a log."""
+        if not self.trust_ratios.numel():
+            return {}
+        ratios = self.trust_ratios.float().sort().values
+        found = (float(ratios[i]) for i in (0, len(ratios) // 2, -1))
+        return dict(zip(("trust_min", "trust_median", "trust_max"), found, strict=True))
 
     def _update(
         self, group: dict[str, Any], tensors: list[Tensor], shrink: Tensor | None

@@ -47,11 +47,13 @@ class RunLog:
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
-    def step(self, **shown: float) -> None:
-        """One more step is done; show some numbers beside the bar."""
+    def step(self) -> None:
+        """One more step is done."""
         self._bar.update()
-        if shown:
-            self._bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
+
+    def show(self, **shown: float) -> None:
+        """Show some numbers beside the bar."""
+        self._bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
 
     def record(self, epoch: int, step: int, samples: int, **values: float) -> None:
         """Write a record; ``samples`` are the waveforms used since this process started."""
@@ -81,6 +83,11 @@ class RunLog:
             self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Records of a log, up to a line that a crash left damaged; none where there is no log."""
+    return [json.loads(line) for line in _lines(path)]
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The one training loop: a single process or torch.distributed, from shards or on the fly.
+"""The one training loop: a single process, torch.distributed or Horovod, from shards or on the fly.
 
 Stopped at any moment it resumes from its last checkpoint, with the same sequence of global
 batches on any number of ranks: the order of samples and their augmentation are functions of
@@ -7,6 +7,7 @@ batches on any number of ranks: the order of samples and their augmentation are 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -19,70 +20,38 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpc_gw.config import first_difference, to_dict
+from hpc_gw.config import to_dict
 from hpc_gw.data.sampler import Sampler
-from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
+from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.data.streams import Batch, batches
-from hpc_gw.distributed import World, share_buffers
-from hpc_gw.errors import CheckpointError, ConfigError, HpcGwError
+from hpc_gw.distributed import Parallel, lost_ranks
+from hpc_gw.errors import ConfigError
 from hpc_gw.files import make_folder
-from hpc_gw.models.config import ModelConfig
+from hpc_gw.models.batchnorm import synchronise
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import draw, transform
-from hpc_gw.training.config import TrainConfig
-from hpc_gw.training.lamb import make_optimizer
+from hpc_gw.training.checkpoints import BEST, Checkpoints, newest
+from hpc_gw.training.health import DivergedError, Health
+from hpc_gw.training.lamb import Lamb, make_optimizer
 from hpc_gw.training.log import RunLog
-from hpc_gw.training.objective import Objective
+from hpc_gw.training.run import Interrupted, Run
+from hpc_gw.training.runs import RunState
 from hpc_gw.training.schedule import Plateau, rate
+from hpc_gw.training.timing import StepTimer
+from hpc_gw.training.validation import mean_loss
 
-LAST, BEST = "last.pt", "best.pt"
 _SIGNAL_STEPS = 10  # with several ranks, steps between agreements to stop
-
-
-_FREE = ("verify", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source")
-"""Settings that may change when a run is resumed: they change no sample and no step."""
-
-
-class DivergedError(HpcGwError):
-    """The loss is not a number any more."""
-
-
-class Interrupted(HpcGwError):
-    """Training was asked to stop; its checkpoint is written."""
-
-    exit_code = 75  # EX_TEMPFAIL: try again, as batch systems understand it
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a training run is made of.
-
-    Attributes:
-        model: configuration of the network.
-        config: of the training.
-        train, validation: where samples come from.
-        objective: what is minimised.
-        folder: where checkpoints and log go.
-        context: kept in every checkpoint, for those who use the network later.
-    """
-
-    model: ModelConfig
-    config: TrainConfig
-    train: Source
-    validation: Source
-    objective: Objective
-    folder: Path
-    context: dict[str, Any]
 
 
 class Trainer:
     """State of a run on one rank."""
 
-    def __init__(self, run: Run, world: World, device: torch.device) -> None:
+    def __init__(self, run: Run, parallel: Parallel) -> None:
         config = run.config
-        self.run, self.config, self.world, self.device = run, config, world, device
+        self.run, self.config, self.parallel = run, config, parallel
+        self.world, self.device = parallel.world, parallel.device
         if config.threads:
             torch.set_num_threads(config.threads)
         self.sampler = Sampler(
@@ -95,71 +64,112 @@ class Trainer:
         )
         self.total = self.sampler.steps * config.epochs
         torch.manual_seed(config.seed)  # the same initial weights on every rank
-        self.model = WaveNet(run.model).to(device)
-        self.parallel: nn.Module = self.model
-        if world.size > 1:
-            # Averages gradients over the ranks during backward; BatchNorm's statistics are each
-            # rank's own; for validation rank 0's running statistics become everybody's.
-            self.parallel = nn.parallel.DistributedDataParallel(self.model)
-        self.optimizer = make_optimizer(config.optimizer, self.model.parameters())
+        self.model = WaveNet(run.model).to(self.device)
+        self.model.checkpoint = config.recompute
+        if config.sync_norm and self.world.size > 1:
+            synchronise(self.model, parallel.sum)
+        if config.compile:
+            self.model.compile()
+        optimizer = make_optimizer(config.optimizer, self.model.parameters())
+        self.module, self.optimizer = parallel.wrap(self.model, optimizer, config.accumulate)
         self.plateau = Plateau()
         self.step = 0  # global batches done, over all epochs
         self.samples = 0  # waveforms used by this process's ranks
         self._times = torch.from_numpy(run.train.spec.time_grid.times())
         self._stop = False
-        self._last_loss = torch.zeros(())
-        if run.validation.spec.population.size < world.size:
+        if run.validation.spec.population.size < self.world.size:
             raise ConfigError(
-                f"sets.validation: {run.validation.spec.population.size} rows for {world.size} "
-                f"ranks; each needs one at least"
+                f"sets.validation: {run.validation.spec.population.size} rows for "
+                f"{self.world.size} ranks; each needs one at least"
             )
         make_folder(run.folder)
+        active = self.world.rank == 0
+        self.checkpoints = Checkpoints(run.folder, config.keep)
         self._resume()
+        self._saved = self.step
+        self.health = Health(run.folder, config.on_nan, config.max_skips, active=active)
         self.log = RunLog(
-            run.folder,
-            self.step,
-            self.total,
-            active=world.rank == 0,
-            tensorboard=config.tensorboard,
+            run.folder, self.step, self.total, active=active, tensorboard=config.tensorboard
         )
+
+    def _about(self) -> dict[str, Any]:
+        """What ``hpc-gw runs`` shows of a run."""
+        parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return {
+            "step": self.step,
+            "total": self.total,
+            "ranks": self.world.size,
+            "parallel": self.parallel.name,
+            "device": str(self.device),
+            "parameters": parameters,
+            "recipe": recipe(config=self.run.context, inputs=self._fingerprints),
+        }
 
     def fit(self) -> Path:
         """Train to the end; returns the path of the best checkpoint.
 
         Raises:
             Interrupted: a signal asked to stop; the same command goes on.
+            DivergedError: the gradient is not finite, and the policy is to stop.
+            RanksLostError: another rank is gone; the same command goes on from a checkpoint.
         """
         previous = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
         try:
-            while self.step < self.total and not self.plateau.exhausted(self.config.schedule):
-                self._epoch(self.step // self.sampler.steps)
+            with self._state(), lost_ranks():
+                while self.step < self.total and not self.plateau.exhausted(self.config.schedule):
+                    self._epoch(self.step // self.sampler.steps)
+                self.checkpoints.wait()
         finally:
             self.log.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.run.folder / BEST
 
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[None]:
+        """Keep ``run.json``, on rank 0; other ranks need no lock of their own."""
+        if self.world.rank:
+            yield
+            return
+        state = RunState(self.run.folder, self._about())
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, Interrupted)
+            reason = str(error) or type(error).__name__
+            state.set("stopped" if stopped else "failed", step=self.step, reason=reason)
+            raise
+        else:
+            state.set("finished", step=self.step)
+        finally:
+            state.close()
+
     def _epoch(self, epoch: int) -> None:
         self.model.train()
-        steps = self.sampler.steps
+        steps, timer = self.sampler.steps, StepTimer()
         for batch in self._batches(epoch, self.step - epoch * steps):
+            timer.data_arrived()
             parts = self._optimise(batch)
+            timer.step_done(self.parallel.exposed_s)
             self.step += 1
             self.samples += self.config.batch
-            logged = self.step % self.config.log_steps == 0
-            self.log.step(**({"loss": float(parts["loss"])} if logged else {}))
-            if logged:
-                lr = self.optimizer.param_groups[0]["lr"]
-                values = {name: float(part) for name, part in parts.items()}
-                self.log.record(epoch, self.step, self.samples, lr=lr, **values)
+            if self.step % self.config.log_steps == 0:
+                self._record(epoch, timer.report(self.parallel, parts))
+            self.log.step()
             if self.step % steps == 0:
                 break  # the checkpoint is written when the epoch has been validated
             self._stop_if_asked()
             if self.step % self.config.checkpoint_steps == 0:
-                self._require_finite(self.world.sum(float(self._last_loss)))
-                self._save(LAST)
+                self._save()
         self._finish_epoch(epoch)
         self._stop_if_asked()
+
+    def _record(self, epoch: int, values: dict[str, float]) -> None:
+        if isinstance(self.optimizer, Lamb):
+            values |= self.optimizer.spread()
+        self.log.show(loss=values["loss"])
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.log.record(epoch, self.step, self.samples, lr=lr, **values)
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
         order, cuda = self.sampler.order(epoch), self.device.type == "cuda"
@@ -169,41 +179,64 @@ class Trainer:
             blocks = (range(step, step + 1) for step in range(first, self.sampler.steps))
             # On a CPU an engine needs the very cores that train: nothing is gained ahead of use.
             ahead = 1 if cuda else 0
+        rank, size, accumulate = self.world.rank, self.world.size, self.config.accumulate
+        self._order = order  # of this epoch, for the record of a bad step
         return batches(
             self.run.train,
-            lambda step: self.sampler.part(order, step, self.world.rank, self.world.size),
+            lambda step: self.sampler.part(order, step, rank, size, accumulate),
             blocks,
             ahead=ahead,
             pin=cuda and isinstance(self.run.train, ShardSource),
         )
 
     def _optimise(self, batch: Batch) -> dict[str, Tensor]:
-        """One step; the loss and its parts, of this rank's samples."""
+        """One step; the loss and its parts, of this rank's samples, and the gradient's norm."""
         share = rate(self.config.schedule, self.step, self.total, self.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.optimizer.lr * share
         torch.manual_seed(self._seed(1 + self.world.rank))  # of dropout
-        inputs = batch.inputs.to(self.device, non_blocking=True)
+        inputs = self._input(batch.inputs.to(self.device, non_blocking=True))
         truth = batch.truth.to(self.device, non_blocking=True)
-        outputs = self.parallel(self._input(inputs))
-        loss, parts = self.run.objective(outputs, truth)
+        count = self.config.accumulate
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self._last_loss = loss.detach()
-        parts = {"loss": self._last_loss, **parts}
-        if self.config.optimizer.clip and self.config.optimizer.kind != "lamb":
-            bound = self.config.optimizer.clip  # LAMB clips by itself
-            parts["grad_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), bound)
-        self.optimizer.step()
-        return parts
+        sums: dict[str, Tensor] = {}
+        for i, (x, y) in enumerate(zip(inputs.chunk(count), truth.chunk(count), strict=True)):
+            with self.parallel.micro_step(self.module, last=i + 1 == count):
+                loss, parts = self.run.objective(self._forward(self.module, x), y)
+                torch.autograd.backward(loss / count)
+            for name, value in {"loss": loss.detach(), **parts}.items():
+                sums[name] = sums.get(name, 0.0) + value / count
+        self.parallel.finish(self.optimizer)
+        bound = self.config.optimizer.clip if self.config.optimizer.kind != "lamb" else 0.0
+        # LAMB clips by itself. The averaged gradient is the same on every rank: all decide alike.
+        norm = _total_norm(self.model)
+        if bound:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), bound, norm)
+        if bool(torch.isfinite(norm)):
+            self.health.good()
+            self.parallel.step(self.optimizer)
+        else:
+            place = batch.step * self.config.batch
+            rows = self._order[place : place + self.config.batch]
+            self.health.bad(self.step, rows, loss=float(sums["loss"]), grad_norm=float(norm))
+        return {**sums, "grad_norm": norm}
+
+    def _forward(self, module: nn.Module, inputs: Tensor) -> Tensor:
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+        ):
+            outputs: Tensor = module(inputs)
+        return outputs.float()
 
     def _input(self, waveforms: Tensor) -> Tensor:
         """What the network reads: Re h22 (b, T), with a random phase and shift if asked for."""
         generator = torch.Generator().manual_seed(self._seed(0))
         # Drawn for the global batch, of which this rank takes its part: the same on any number.
         phase, delay = draw(self.config.batch, self.config.augment, generator)
-        first, last = self.world.rank * len(waveforms), (self.world.rank + 1) * len(waveforms)
-        own = [x if x is None else x[first:last].to(self.device) for x in (phase, delay)]
+        every = np.arange(self.config.batch)
+        rank, size, accumulate = self.world.rank, self.world.size, self.config.accumulate
+        places = self.sampler.part(every, 0, rank, size, accumulate)
+        own = [x if x is None else x[places].to(self.device) for x in (phase, delay)]
         return transform(waveforms, self._times[-waveforms.shape[1] :], *own)
 
     def _seed(self, stream: int) -> int:
@@ -214,79 +247,57 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int) -> None:
         loss, parts = self.validate()
-        self._require_finite(loss)
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"step {self.step}: the validation loss is not finite; the checkpoints in "
+                f"{self.run.folder} are of before; lower the learning rate (train.optimizer.lr), "
+                f"or bound the gradients (train.optimizer.max_grad_norm), and train in another "
+                f"output folder"
+            )
         lr = self.optimizer.param_groups[0]["lr"]
         values = {f"val_{name}": value for name, value in parts.items()}
         # The log first: what a resumed run repeats is dropped from it, what it lacks is lost.
         self.log.record(epoch, self.step, self.samples, lr=lr, val_loss=loss, **values)
-        if self.plateau.update(loss, self.config.schedule):
-            self._save(BEST)
-        self._save(LAST)
+        self._save(best=self.plateau.update(loss, self.config.schedule))
 
-    def _require_finite(self, loss: float) -> None:
-        """Stop before weights that are no numbers replace good ones; ``loss`` is of all ranks."""
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"step {self.step}: the loss is not finite; the checkpoints in {self.run.folder} "
-                f"are of before; lower the learning rate (train.optimizer.lr), or bound the "
-                f"gradients (train.optimizer.max_grad_norm), and train in another output folder"
-            )
-
-    @torch.no_grad()
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss over the validation set and its parts, the same on every rank."""
-        share_buffers(self.model, self.world)
+        self.parallel.broadcast(self.model)  # BatchNorm's running statistics may be a rank's own
         self.model.eval()
-        source, world = self.run.validation, self.world
-        rows = np.setdiff1d(np.arange(source.spec.population.size), source.excluded)
-        mine = np.array_split(rows, world.size)[world.rank]
-        sums: dict[str, float] = {}
-        for first in range(0, mine.size, self.config.batch):
-            part = mine[first : first + self.config.batch]
-            truth = torch.from_numpy(truths(source.spec, part)).float().to(self.device)
-            waveforms = source.load(part).to(self.device)
-            outputs = self.model(waveforms.real if waveforms.is_complex() else waveforms)
-            loss, parts = self.run.objective(outputs, truth)
-            for name, value in {"loss": loss, **parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * part.size
-        means = {name: world.sum(sums[name]) / rows.size for name in sorted(sums)}
-        return means.pop("loss"), means
+        return mean_loss(
+            self.run.validation,
+            lambda inputs, truth: self.run.objective(self._forward(self.model, inputs), truth),
+            self.config.batch,
+            self.parallel,
+        )
 
-    def _save(self, name: str) -> None:
+    def _save(self, *, best: bool = False) -> None:
+        self._saved = self.step
         if self.world.rank == 0:
-            checkpoint.save(
-                self.run.folder / name,
-                {
-                    "model": to_dict(self.run.model),
-                    "weights": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "step": self.step,
-                    "plateau": dataclasses.asdict(self.plateau),
-                    "train": to_dict(self.config),
-                    "data": self._data,
-                    "context": self.run.context,
-                    "recipe": recipe(config=self.run.context),
-                },
-            )
+            content = {
+                "model": to_dict(self.run.model),
+                "weights": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "sampler": {"epoch": self.step // self.sampler.steps, "seed": self.config.seed,
+                            "step": self.step % self.sampler.steps},
+                "rng": torch.get_rng_state(),
+                "plateau": dataclasses.asdict(self.plateau),
+                "train": to_dict(self.config),
+                "data": self._data,
+                "context": self.run.context,
+                "recipe": recipe(config=self.run.context, inputs=self._fingerprints),
+            }  # fmt: skip
+            self.checkpoints.save(self.step, content, best=best)
 
     def _resume(self) -> None:
-        """Go on from the folder's last checkpoint, if there is one."""
-        path = self.run.folder / LAST
-        if not path.exists():
+        """Go on from the folder's newest checkpoint that can be read, if there is one."""
+        found = newest(self.run.folder, self.device, quiet=self.world.rank > 0)
+        if found is None:
             return
-        content = checkpoint.load(path, self.device)
+        path, content = found
         checkpoint.require_same_model(path, content["model"], self.run.model)
-        config = {k: v for k, v in to_dict(self.config).items() if k not in _FREE}
-        for what, known, wanted in (
-            ("train", content["train"], config),
-            ("training set", content["data"]["train"], self._data["train"]),
-            ("validation set", content["data"]["validation"], self._data["validation"]),
-        ):
-            if key := first_difference(known, wanted):
-                raise CheckpointError(
-                    f"{path}: belongs to another run ({what}.{key}: {known.get(key)}, "
-                    f"configured: {wanted[key]}); choose another output folder, or remove this one"
-                )
+        checkpoint.require_same_run(path, content, to_dict(self.config), self._data)
         checkpoint.restore(path, self.model, content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step = content["step"]
@@ -304,6 +315,11 @@ class Trainer:
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
 
+    @property
+    def _fingerprints(self) -> dict[str, str]:
+        """Checksums of both sets, as they were read."""
+        return {"train": self.run.train.checksum, "validation": self.run.validation.checksum}
+
     def _stop_if_asked(self) -> None:
         """Write a checkpoint and raise, if a signal came to any rank; all do, at the same step."""
         stop = self._stop
@@ -311,13 +327,18 @@ class Trainer:
             due = self.step % _SIGNAL_STEPS == 0 or self.step % self.sampler.steps == 0
             stop = due and self.world.sum(float(self._stop)) > 0
         if stop and self.step < self.total:
-            self._require_finite(self.world.sum(float(self._last_loss)))
-            self._save(LAST)
+            if self._saved != self.step:
+                self._save()
+            self.checkpoints.wait()
             self.world.barrier()  # whoever ends first may have the others killed
             raise Interrupted(
                 f"training stopped at step {self.step} of {self.total}, checkpoint written "
-                f"({self.run.folder / LAST}); the same command goes on from there"
+                f"({self.run.folder}); the same command goes on from there"
             )
 
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+def _total_norm(model: nn.Module) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

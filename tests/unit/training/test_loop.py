@@ -14,17 +14,21 @@ from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import DatasetSpec, StorageConfig
 from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.distributed import SerialWorld
+from hpc_gw.distributed.parallel import SerialParallel
 from hpc_gw.errors import CheckpointError, StorageError
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.config import ModelConfig
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import AugmentConfig
+from hpc_gw.training.checkpoints import BEST, newest, paths
 from hpc_gw.training.config import TrainConfig
+from hpc_gw.training.health import NONFINITE, DivergedError
 from hpc_gw.training.lamb import OptimizerConfig
 from hpc_gw.training.log import LOG
-from hpc_gw.training.loop import BEST, LAST, DivergedError, Interrupted, Run, Trainer
+from hpc_gw.training.loop import Trainer
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.training.objective import make_objective
+from hpc_gw.training.run import Interrupted, Run
 from hpc_gw.training.schedule import ScheduleConfig
 from hpc_gw.waveforms.engines import EngineConfig
 from hpc_gw.waveforms.timegrid import TimeGrid
@@ -70,7 +74,7 @@ def make_run(tmp_path, chirp_engine):
 
 
 def fit(run):
-    trainer = Trainer(run, SerialWorld(), CPU)
+    trainer = Trainer(run, SerialParallel(CPU))
     trainer.fit()
     return trainer
 
@@ -108,18 +112,18 @@ def test_a_run_writes_best_and_last_checkpoints_and_its_log(make_run):
 @pytest.mark.parametrize("step", [3, 8, 13, 23])
 def test_stopped_and_resumed_gives_the_weights_of_an_uninterrupted_run(make_run, step):
     whole = fit(make_run("whole"))
-    stopped = Trainer(make_run("stopped"), SerialWorld(), CPU)
+    stopped = Trainer(make_run("stopped"), SerialParallel(CPU))
     stop_after(stopped, step)
     with pytest.raises(Interrupted, match=f"step {step} of 24") as caught:
         stopped.fit()
     assert caught.value.exit_code == 75
-    resumed = Trainer(make_run("stopped"), SerialWorld(), CPU)
+    resumed = Trainer(make_run("stopped"), SerialParallel(CPU))
     assert resumed.step == step
     resumed.fit()
     assert same_weights(whole, resumed)
     logs = [
         [
-            {k: v for k, v in json.loads(line).items() if k not in ("seconds", "samples_per_s")}
+            {k: v for k, v in json.loads(line).items() if k != "seconds" and not k.endswith("_s")}
             for line in (t.run.folder / LOG).read_text().splitlines()
         ]
         for t in (whole, resumed)
@@ -150,7 +154,7 @@ def test_shards_and_engine_train_the_same_weights(make_run, tmp_path, chirp_engi
 def test_random_phases_and_shifts_resume_exactly_too(make_run):
     changes = dict(values="complex", augment=AugmentConfig(phase=True, max_shift=5.0), epochs=1)
     whole = fit(make_run("whole", **changes))
-    stopped = Trainer(make_run("stopped", **changes), SerialWorld(), CPU)
+    stopped = Trainer(make_run("stopped", **changes), SerialParallel(CPU))
     stop_after(stopped, 5)
     with pytest.raises(Interrupted):
         stopped.fit()
@@ -162,7 +166,7 @@ def test_training_lowers_the_loss_and_the_mismatch(make_run):
     loss = LossConfig(kind="physics", standardize=True, mismatch_weight=0.2)
     optimizer = OptimizerConfig(lr=1e-2)
     run = make_run(loss=loss, rows=6400, batch=32, epochs=1, optimizer=optimizer)
-    trainer = Trainer(run, SerialWorld(), CPU)
+    trainer = Trainer(run, SerialParallel(CPU))
     before, _ = trainer.validate()
     trainer.fit()
     after, parts = trainer.validate()
@@ -182,25 +186,25 @@ def test_a_checkpoint_of_another_architecture_is_refused(make_run):
     fit(make_run())
     other = dataclasses.replace(MODEL, leaf_width=8)
     with pytest.raises(CheckpointError, match=r"model\.leaf_width: 16, configured: 8"):
-        Trainer(make_run(model=other), SerialWorld(), CPU)
+        Trainer(make_run(model=other), SerialParallel(CPU))
 
 
 def test_a_folder_with_a_run_on_other_data_is_refused(make_run):
     fit(make_run())
     with pytest.raises(CheckpointError, match=r"training set\.population"):
-        Trainer(make_run(rows=128), SerialWorld(), CPU)
+        Trainer(make_run(rows=128), SerialParallel(CPU))
 
 
 def test_a_folder_with_another_run_is_refused(make_run):
     fit(make_run())
     with pytest.raises(CheckpointError, match=r"train\.batch: 8, configured: 4"):
-        Trainer(make_run(batch=4), SerialWorld(), CPU)
+        Trainer(make_run(batch=4), SerialParallel(CPU))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
 def test_a_damaged_checkpoint_is_one_clear_line(make_run, content):
     trainer = fit(make_run(epochs=1))
-    path = trainer.run.folder / LAST
+    path = paths(trainer.run.folder)[0]
     path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
     with pytest.raises(CheckpointError, match="not readable as a checkpoint") as caught:
         checkpoint.load(path)
@@ -222,12 +226,12 @@ def test_global_batches_do_not_depend_on_the_number_of_ranks(make_run):
     """Each of two ranks takes half of what one rank takes, with the same augmentation."""
     changes = dict(values="complex", augment=AugmentConfig(phase=True, max_shift=2.0))
     run = make_run(**changes)
-    alone = Trainer(run, SerialWorld(), CPU)
+    alone = Trainer(run, SerialParallel(CPU))
     batch = next(iter(alone._batches(0, 0)))
     whole = alone._input(batch.inputs)
     halves = []
     for rank in range(2):
-        part = Trainer(run, SerialWorld(), CPU)
+        part = Trainer(run, SerialParallel(CPU))
         part.world = World(rank, 2)
         mine = next(iter(part._batches(0, 0)))
         assert np.array_equal(mine.rows, batch.rows[4 * rank : 4 * rank + 4])
@@ -235,26 +239,55 @@ def test_global_batches_do_not_depend_on_the_number_of_ranks(make_run):
     assert torch.equal(torch.cat(halves), whole)
 
 
-def test_a_loss_that_is_no_number_stops_training_and_keeps_good_weights(make_run):
-    run = make_run(checkpoint_steps=5)
-    trainer = Trainer(run, SerialWorld(), CPU)
-    original = run.objective
+def poison(trainer, run, steps):
+    """Make the loss of some steps not a number."""
 
     def objective(outputs, truth):
-        loss, parts = original(outputs, truth)
-        return (loss * float("nan") if trainer.step >= 7 else loss), parts
+        loss, parts = run.objective(outputs, truth)
+        return (loss * float("nan") if trainer.step in steps else loss), parts
 
     trainer.run = dataclasses.replace(run, objective=objective)
-    with pytest.raises(DivergedError, match="step 8: the loss is not finite"):
+    return trainer
+
+
+def bad_steps(run):
+    return [json.loads(line) for line in (run.folder / NONFINITE).read_text().splitlines()]
+
+
+def test_a_loss_that_is_no_number_stops_training_and_keeps_good_weights(make_run):
+    run = make_run(checkpoint_steps=5)
+    trainer = poison(Trainer(run, SerialParallel(CPU)), run, {7})
+    with pytest.raises(DivergedError, match="step 7: the gradient is not finite"):
         trainer.fit()
-    kept = checkpoint.load(run.folder / LAST)
+    _, kept = newest(run.folder)
     assert kept["step"] == 5
     assert all(torch.isfinite(value).all() for value in kept["weights"].values())
+    (bad,) = bad_steps(run)
+    assert bad["action"] == "stop"
+    assert bad["rows"] == trainer.sampler.order(0)[7 * 8 : 8 * 8].tolist()
+
+
+def test_bad_steps_are_skipped_if_asked_for_and_their_rows_written_down(make_run):
+    run = make_run(on_nan="skip")
+    trainer = poison(Trainer(run, SerialParallel(CPU)), run, {3, 11})
+    trainer.fit()
+    assert trainer.step == 24
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert [bad["step"] for bad in bad_steps(run)] == [3, 11]
+    assert bad_steps(run)[1]["rows"] == trainer.sampler.order(1)[3 * 8 : 4 * 8].tolist()
+
+
+def test_too_many_bad_steps_in_a_row_stop_training(make_run):
+    run = make_run(on_nan="skip", max_skips=3)
+    trainer = poison(Trainer(run, SerialParallel(CPU)), run, {2, 4, 5, 6})
+    with pytest.raises(DivergedError, match="3 in a row"):
+        trainer.fit()
+    assert trainer.step == 6
 
 
 def test_settings_that_change_no_sample_may_change_on_resume(make_run):
     whole = fit(make_run("whole"))
-    stopped = Trainer(make_run("stopped"), SerialWorld(), CPU)
+    stopped = Trainer(make_run("stopped"), SerialParallel(CPU))
     stop_after(stopped, 11)
     with pytest.raises(Interrupted):
         stopped.fit()
@@ -264,20 +297,79 @@ def test_settings_that_change_no_sample_may_change_on_resume(make_run):
 
 def test_a_full_disk_keeps_the_old_checkpoint(make_run, monkeypatch):
     trainer = fit(make_run())
-    before = (trainer.run.folder / LAST).read_bytes()
+    path = paths(trainer.run.folder)[0]
+    before = path.read_bytes()
 
     def full(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(type(trainer.run.folder), "write_bytes", full)
     with pytest.raises(StorageError, match="disk is full"):
-        trainer._save(LAST)
+        trainer._save()
+        trainer.checkpoints.wait()
     monkeypatch.undo()
-    assert (trainer.run.folder / LAST).read_bytes() == before
+    assert path.read_bytes() == before
+
+
+def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(make_run, capsys):
+    whole = fit(make_run("whole"))
+    trainer = Trainer(make_run("kept", keep=2, checkpoint_steps=3), SerialParallel(CPU))
+    stop_after(trainer, 14)
+    with pytest.raises(Interrupted):
+        trainer.fit()
+    kept = paths(trainer.run.folder)
+    assert [path.name for path in kept] == ["step-000000014.pt", "step-000000012.pt"]
+    kept[0].write_bytes(kept[0].read_bytes()[:-1000])
+    again = Trainer(make_run("kept", keep=2, checkpoint_steps=3), SerialParallel(CPU))
+    assert again.step == 12
+    said = capsys.readouterr().err
+    assert "step-000000014.pt" in said and "going back to the checkpoint before" in said
+    again.fit()
+    assert same_weights(whole, again)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(make_run):
+    trainer = fit(make_run())
+    for path in paths(trainer.run.folder):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no checkpoint of it can be read"):
+        fit(make_run())
+
+
+def test_a_checkpoint_says_where_it_stands_and_what_it_was_trained_on(make_run):
+    trainer = Trainer(make_run(), SerialParallel(CPU))
+    stop_after(trainer, 13)
+    with pytest.raises(Interrupted):
+        trainer.fit()
+    _, content = newest(trainer.run.folder)
+    assert content["sampler"] == {"epoch": 1, "seed": 0, "step": 5}
+    assert content["recipe"]["inputs"]["train"] == trainer.run.train.checksum
+
+
+def test_what_is_saved_is_of_the_step_though_training_goes_on(make_run):
+    trainer = Trainer(make_run(), SerialParallel(CPU))
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer._save()
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(1)
+    trainer.checkpoints.wait()
+    _, content = newest(trainer.run.folder)
+    assert all(torch.equal(content["weights"][k], v) for k, v in before.items())
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_micro_batches_add_up_to_the_step_of_the_whole_batch(make_run, accumulate):
+    """Without BatchNorm, which sees a micro-batch, and dropout, which draws anew for each."""
+    model = dataclasses.replace(MODEL, norm="layer", dropout=0.0)
+    whole = fit(make_run("whole", model, epochs=1))
+    parts = fit(make_run("parts", model, epochs=1, accumulate=accumulate))
+    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_a_log_damaged_by_a_crash_is_cut_where_it_is_damaged(make_run):
-    stopped = Trainer(make_run(), SerialWorld(), CPU)
+    stopped = Trainer(make_run(), SerialParallel(CPU))
     stop_after(stopped, 11)
     with pytest.raises(Interrupted):
         stopped.fit()

@@ -1,71 +1,22 @@
-"""Ranks: how this process was launched and how it talks to the others.
+"""Worlds: how the ranks of one job talk to each other.
 
-The only file that knows launcher variables, mpi4py and torch.distributed. Data and evaluation
-use the world of MPI (``mpi_world``), training that of torch.distributed (``torch_world``);
-a single process needs neither.
+Data and evaluation use the world of MPI (``mpi_world``), training that of its engine
+(``hpc_gw.distributed.parallel``); a single process needs neither.
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import itertools
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 
+from hpc_gw.distributed.launch import detect_launch
 from hpc_gw.errors import LaunchError, MissingDependencyError
-
-_LAUNCHERS = {
-    # name: variables with the number of ranks, the rank, the rank on its node
-    "torchrun": ("WORLD_SIZE", "RANK", "LOCAL_RANK"),
-    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    "mpiexec": ("PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"),
-    "jsrun": ("JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"),
-    "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
-}
-
-
-_joined: list[Launch] = []  # process groups of torch.distributed that this process was in
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What the launcher's variables say of this process."""
-
-    launcher: str
-    size: int
-    rank: int
-    local_rank: int
-
-
-def detect_launch() -> Launch:
-    """Read the launchers' variables; without any, a single process.
-
-    Where several launchers left theirs (torchrun inside a Slurm job), the one that started most
-    ranks counts: a leftover WORLD_SIZE=1 does not hide mpiexec's.
-    """
-    found = [Launch("none", 1, 0, 0), *_launches()]
-    return max(found, key=lambda launch: launch.size)
-
-
-def _launches() -> Iterator[Launch]:
-    for name, (size, rank, local) in _LAUNCHERS.items():
-        if size in os.environ and rank in os.environ:
-            try:
-                count, number = int(os.environ[size]), int(os.environ[rank])
-                yield Launch(name, count, number, int(os.environ.get(local, number)))
-            except ValueError as error:
-                raise LaunchError(
-                    f"{size}={os.environ[size]}, {rank}={os.environ[rank]}: not numbers; unset "
-                    f"them, or start through {name}"
-                ) from error
 
 
 class World(Protocol):
@@ -200,6 +151,33 @@ class TorchWorld:
         return iter(range(self.rank, count, self.size))
 
 
+class HorovodWorld:
+    """The ranks of Horovod.
+
+    Args:
+        hvd: the module ``horovod.torch``, initialised.
+        device: of this rank.
+    """
+
+    def __init__(self, hvd: Any, device: torch.device) -> None:
+        self._hvd, self._device = hvd, device
+        self.rank = int(hvd.rank())
+        self.size = int(hvd.size())
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.sum(0.0)
+
+    def sum(self, value: float) -> float:
+        """Sum of a number over the ranks, on every rank."""
+        tensor = torch.tensor([value], dtype=torch.float64, device=self._device)
+        return float(self._hvd.allreduce_(tensor, op=self._hvd.Sum, name="world.sum"))
+
+    def deal(self, count: int) -> Iterator[int]:
+        """Numbers 0 ... count - 1, every ``size``-th to each rank."""
+        return iter(range(self.rank, count, self.size))
+
+
 def mpi_world() -> World:
     """The world of MPI, or a single process where no launcher started more.
 
@@ -237,94 +215,3 @@ def abort_ranks(code: int) -> None:
 
 def _mpi_library(mpi: Any) -> str:
     return str(mpi.Get_library_version()).splitlines()[0].strip("\x00 ")
-
-
-@contextlib.contextmanager
-def torch_world(timeout_s: float = 600.0) -> Iterator[tuple[World, torch.device]]:
-    """Join torch.distributed if a launcher started several ranks; yield the world and a device.
-
-    NCCL where each rank of the node has a GPU, gloo otherwise.
-
-    Raises:
-        LaunchError: more ranks than GPUs on a node, or no address to meet at.
-    """
-    launch = detect_launch()
-    device = _device(launch)
-    if launch.size == 1:
-        yield SerialWorld(), device
-        return
-    _set_rendezvous(launch)
-    torch.distributed.init_process_group(
-        backend="nccl" if device.type == "cuda" else "gloo",
-        rank=launch.rank,
-        world_size=launch.size,
-        timeout=datetime.timedelta(seconds=timeout_s),
-    )
-    _joined.append(launch)
-    try:
-        yield TorchWorld(device), device
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code, its work being done.
-
-    A process that joined torch.distributed ends without torch's static destructors: under
-    torchrun about one in fifteen aborted in them ("terminate called without an active
-    exception", torch 2.13), after all results were written, and the launcher called it a
-    failure.
-    """
-    if not _joined:
-        sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def share_buffers(module: torch.nn.Module, world: World) -> None:
-    """Give every training rank rank 0's buffers (BatchNorm's running statistics)."""
-    if world.size > 1:
-        for buffer in module.buffers():
-            torch.distributed.broadcast(buffer, 0)
-
-
-def gpus() -> int:
-    """GPUs of this machine that torch can use."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-def _device(launch: Launch) -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    count, index = torch.cuda.device_count(), launch.local_rank
-    if count == 1 and launch.launcher in ("srun", "jsrun"):
-        index = 0  # each rank is shown a GPU of its own
-    if index >= count:
-        raise LaunchError(
-            f"local rank {index} on a node with {count} GPUs: start at most one rank for each GPU"
-        )
-    device = torch.device("cuda", index)
-    torch.cuda.set_device(device)
-    return device
-
-
-def _set_rendezvous(launch: Launch) -> None:
-    """torchrun sets the address; for ranks on one node it is this machine, else it is missing."""
-    if "MASTER_ADDR" in os.environ:
-        os.environ.setdefault("MASTER_PORT", "29500")
-        return
-    local_size = (
-        os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
-        or os.environ.get("MPI_LOCALNRANKS")
-        or (os.environ.get("SLURM_NTASKS") if os.environ.get("SLURM_NNODES") == "1" else None)
-    )
-    if local_size is None or int(local_size) != launch.size:
-        raise LaunchError(
-            f"{launch.launcher} started {launch.size} ranks, but MASTER_ADDR is not set: start "
-            f"with torchrun, or export MASTER_ADDR=<host of rank 0> and MASTER_PORT"
-        )
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
-    # Ranks of one job share their parent's id or the job's: two jobs on a node do not meet.
-    job = os.environ.get("SLURM_JOB_ID") or os.getppid()
-    os.environ["MASTER_PORT"] = str(20_000 + int(job) % 20_000)

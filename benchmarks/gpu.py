@@ -1,0 +1,236 @@
+"""All that a GPU is wanted for, in one run: tests, step rates, memory, use of the hardware.
+
+    python benchmarks/gpu.py [--device cuda] [--skip-tests] [--json FILE]
+    python benchmarks/gpu.py --device cpu --tiny        # only to see that it works
+
+For a machine without a network: run from the root of a checkout, which needs no installation.
+It needs torch, numpy, scipy, h5py, matplotlib, PyYAML, tqdm and pytest (and tensorboard, if a
+loop is run); wheels to carry where they are missing: pydantic, pydantic-core (for that Python),
+annotated-types, typing-inspection, xxhash, plotly and narwhals. gwsurrogate is not needed.
+
+A step is forward, loss (``direct``), backward and Adam. Use of the hardware is the arithmetic of
+``models.flops.training_flops`` a second, over the ceiling that a large square matrix product
+reaches in the same precision in the same run. GPU clocks are read between synchronisations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from hpc_gw.manifold.populations import DrawsConfig  # noqa: E402
+from hpc_gw.models.config import ModelConfig, cone  # noqa: E402
+from hpc_gw.models.flops import training_flops  # noqa: E402
+from hpc_gw.models.presets import PRESETS  # noqa: E402
+from hpc_gw.models.wavenet import WaveNet  # noqa: E402
+from hpc_gw.provenance import recipe  # noqa: E402
+from hpc_gw.training.losses import direct  # noqa: E402
+from hpc_gw.waveforms.engines import surrogate_path  # noqa: E402
+from hpc_gw.waveforms.surrogate import SurrogateEngine  # noqa: E402
+from hpc_gw.waveforms.surrogate_file import read_surrogate  # noqa: E402
+from hpc_gw.waveforms.timegrid import TimeGrid  # noqa: E402
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+def main() -> None:
+    """Run everything; print tables; write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="sizes that a CPU does in seconds")
+    parser.add_argument("--skip-tests", action="store_true")
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    device, tiny = torch.device(arguments.device), arguments.tiny
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}", flush=True)
+    result: dict[str, Any] = {"device": name}
+    if not (arguments.skip_tests or tiny):
+        tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/gpu"], cwd=ROOT)
+        result["tests"] = tests.returncode
+    result["ceiling"] = ceilings(device, 64 if tiny else 8192)
+    result["steps"] = step_table(device, result["ceiling"], tiny, not arguments.no_compile)
+    result["waveforms"] = waveforms(device, tiny)
+    if arguments.json:
+        from hpc_gw.files import write_json  # noqa: PLC0415
+
+        write_json(arguments.json, {**result, "recipe": recipe(config={"tiny": tiny})})
+
+
+def seconds(call: Callable[[], Any], device: torch.device, *, spend: float) -> float:
+    """Median seconds of a call that is warm, over at least 3 calls and about ``spend`` seconds."""
+
+    def once() -> float:
+        _synchronise(device)
+        start = time.perf_counter()
+        call()
+        _synchronise(device)
+        return time.perf_counter() - start
+
+    for _ in range(3):
+        once()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < spend:
+        times.append(once())
+    return statistics.median(times)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def set_precision(precision: str) -> None:
+    """TensorFloat-32 for matrix products and convolutions, or neither."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def ceilings(device: torch.device, size: int) -> dict[str, float]:
+    """FLOP/s of a square matrix product in each precision."""
+    found = {}
+    for precision in PRECISIONS:
+        set_precision(precision)
+        kind = torch.bfloat16 if precision == "bf16" else torch.float32
+        a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+        found[precision] = 2 * size**3 / seconds(lambda a=a, b=b: a @ b, device, spend=0.5)
+    print("matrix product, TFLOP/s: "
+          + ", ".join(f"{k} {v / 1e12:.2f}" for k, v in found.items()), flush=True)  # fmt: skip
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One kind of training step."""
+
+    model: str
+    samples: int
+    batch: int
+    precision: str
+    compiled: bool = False
+    recompute: bool = False
+
+
+def cases(tiny: bool, compiled: bool) -> list[tuple[Case, ModelConfig]]:
+    """What is timed."""
+    khan, compact = PRESETS["khan2020"], PRESETS["compact"]
+    if tiny:
+        khan = dataclasses.replace(khan, input_steps=600, root_steps=50, stacks=1)
+        batches, wide = [2], [4]
+    else:
+        batches, wide = [8, 16, 32, 64], [64, 512, 4096]
+    found = []
+    for batch in batches:
+        for samples in (khan.input_steps, cone(khan)):
+            for precision in PRECISIONS:
+                for fused in {False, compiled and batch == batches[-1]}:
+                    case = Case("khan2020", samples, batch, precision, fused)
+                    found.append((case, khan))
+            last = Case("khan2020", samples, batch, "bf16", recompute=True)
+            found += [(last, khan)] if batch == batches[-1] else []
+    for batch in wide:
+        for precision in PRECISIONS:
+            for fused in {False, compiled and not tiny}:
+                case = Case("compact", cone(compact), batch, precision, fused)
+                found.append((case, compact))
+    return found
+
+
+def step_table(
+    device: torch.device, ceiling: dict[str, float], tiny: bool, compiled: bool
+) -> list[dict[str, Any]]:
+    """Time each case; those that do not fit into memory say so."""
+    print(f"\n{'model':9s} {'samples':>8s} {'batch':>6s} {'':5s} {'':18s} {'samples/s':>11s} "
+          f"{'peak GiB':>9s} {'of ceiling':>11s} {'first s':>8s}")  # fmt: skip
+    rows = []
+    for case, config in cases(tiny, compiled):
+        row: dict[str, Any] = dataclasses.asdict(case)
+        how = " ".join(w for w in ("compiled", "recompute") if getattr(case, w.strip()))
+        head = f"{case.model:9s} {case.samples:8d} {case.batch:6d} {case.precision:5s} {how:18s}"
+        try:
+            row |= time_step(case, config, device, spend=0.01 if tiny else 1.0)
+        except torch.cuda.OutOfMemoryError:
+            row["out_of_memory"] = True
+            print(f"{head} does not fit", flush=True)
+        else:
+            row["of_ceiling"] = row["flops"] / ceiling[case.precision]
+            print(f"{head} {row['per_s']:11.1f} {row['peak_gib']:9.2f} {row['of_ceiling']:11.4f} "
+                  f"{row['first_s']:8.1f}", flush=True)  # fmt: skip
+        rows.append(row)
+        torch._dynamo.reset()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return rows
+
+
+def time_step(
+    case: Case, config: ModelConfig, device: torch.device, *, spend: float
+) -> dict[str, float]:
+    """Samples a second, FLOP/s, peak memory and seconds of the first step of one case."""
+    set_precision(case.precision)
+    torch.manual_seed(0)
+    model = WaveNet(config).to(device).train()
+    model.recompute = case.recompute
+    if case.compiled:
+        model.compile()
+    optimizer = torch.optim.Adam(model.parameters(), 5e-4, fused=True)
+    x = torch.randn(case.batch, case.samples, device=device)
+    truth = torch.randn(case.batch, 5, device=device)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=case.precision == "bf16"):
+            outputs = model(x)
+        optimizer.zero_grad()
+        torch.autograd.backward(direct(outputs, truth)[0])
+        optimizer.step()
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    start = time.perf_counter()
+    step()
+    _synchronise(device)
+    first = time.perf_counter() - start
+    median = seconds(step, device, spend=spend)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
+    return {
+        "per_s": case.batch / median,
+        "flops": case.batch * training_flops(config, case.samples) / median,
+        "peak_gib": peak,
+        "first_s": first,
+    }
+
+
+def waveforms(device: torch.device, tiny: bool) -> dict[str, float]:
+    """Waveforms a second of the embedded surrogate on the paper's grid, and on the compact's."""
+    data = read_surrogate(surrogate_path("embedded"))
+    grids = {"paper": TimeGrid(), "chirp, 768": TimeGrid(kind="chirp", samples=768)}
+    print(f"\n{'waveforms/s':14s} {'batch':>6s} {'fast':>12s} {'float64':>12s}")
+    found = {}
+    for name, grid in grids.items():
+        batch = 2 if tiny else (64 if name == "paper" else 4096)
+        engine = SurrogateEngine(data, grid.times(), str(device))
+        points = DrawsConfig(count=batch, seed=7).parameters(np.arange(batch))
+        spend = 0.01 if tiny else 1.0
+        fast = batch / seconds(lambda e=engine, p=points: e.h22(p), device, spend=spend)
+        exact = batch / seconds(lambda e=engine, p=points: e.h22_double(p), device, spend=spend)
+        found |= {f"{name}, fast": fast, f"{name}, float64": exact}
+        print(f"{name:14s} {batch:6d} {fast:12.1f} {exact:12.1f}", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

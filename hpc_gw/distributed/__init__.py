@@ -1,0 +1,34 @@
+"""Ranks: how this process was launched and how it talks to the others.
+
+The only room that knows launcher variables, mpi4py, torch.distributed and Horovod. Data and
+evaluation use the world of MPI (``mpi_world``), training a ``parallel`` engine; a single process
+needs neither.
+"""
+
+from __future__ import annotations
+
+from hpc_gw.distributed.launch import Launch, detect_launch, gpus, leave
+from hpc_gw.distributed.parallel import Parallel, ParallelConfig, lost_ranks, parallel
+from hpc_gw.distributed.worlds import (
+    MpiWorld,
+    SerialWorld,
+    World,
+    abort_ranks,
+    mpi_world,
+)
+
+__all__ = [
+    "Launch",
+    "MpiWorld",
+    "Parallel",
+    "ParallelConfig",
+    "SerialWorld",
+    "World",
+    "abort_ranks",
+    "detect_launch",
+    "gpus",
+    "leave",
+    "lost_ranks",
+    "mpi_world",
+    "parallel",
+]

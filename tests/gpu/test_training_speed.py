@@ -1,0 +1,76 @@
+"""What makes training cheaper on a GPU gives the same numbers; skipped where there is none."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from hpc_gw.models.presets import PRESETS
+from hpc_gw.models.wavenet import WaveNet
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def full_float32():
+    """cuDNN's convolutions would use TF32 otherwise."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def network(name):
+    torch.manual_seed(0)
+    return WaveNet(dataclasses.replace(PRESETS[name], dropout=0.0)).cuda().train()
+
+
+def step(model, call, *, bf16=False):
+    """Outputs and all gradients of one step, and its peak memory."""
+    torch.manual_seed(1)
+    x = torch.randn(8, model.cone, device="cuda")
+    model.zero_grad()
+    torch.cuda.reset_peak_memory_stats()
+    with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+        outputs = call(x)
+    outputs.square().mean().backward()
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
+    return outputs.detach(), gradients, torch.cuda.max_memory_allocated()
+
+
+def distance(one, other):
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_recomputation_gives_the_same_with_less_memory(name):
+    model = network(name)
+    outputs, gradients, memory = step(model, model)
+    model.recompute = True
+    again, found, less = step(model, model)
+    # Sums are taken in no fixed order, and batch statistics magnify any rounding.
+    assert distance(again, outputs) < 1e-3
+    assert distance(found, gradients) < 1e-2
+    if name == "khan2020":
+        assert less < memory
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_bfloat16_answers_float32_near_the_exact(name):
+    model = network(name).eval()  # batch statistics magnify any rounding: see the unit tests
+    outputs, gradients, _ = step(model, model)
+    rounded, found, _ = step(model, model, bf16=True)
+    assert rounded.dtype == torch.float32
+    assert distance(rounded, outputs) < 0.05
+    assert distance(found, gradients) < 0.2
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_compiled_network_is_the_eager_one(name):
+    model = network(name).eval()
+    other = copy.deepcopy(model)
+    outputs, gradients, _ = step(model, model)
+    compiled, found, _ = step(other, torch.compile(other))
+    assert distance(compiled, outputs) < 1e-4
+    assert distance(found, gradients) < 1e-2

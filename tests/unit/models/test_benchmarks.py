@@ -1,0 +1,49 @@
+"""The benchmarks of the network run, and their arithmetic is right."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def training(root):
+    spec = importlib.util.spec_from_file_location("training", root / "benchmarks/training.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(root, tmp_path):
+    result = tmp_path / "gpu.json"
+    words = ["--device", "cpu", "--tiny", "--no-compile", "--json", str(result)]
+    script = root / "benchmarks/gpu.py"
+    subprocess.run([sys.executable, str(script), *words], cwd=root, check=True, timeout=300)
+    content = json.loads(result.read_text())
+    assert {row["model"] for row in content["steps"]} == {"khan2020", "compact"}
+    assert {row["precision"] for row in content["steps"]} == {"fp32", "tf32", "bf16"}
+    assert all(row["per_s"] > 0 for row in content["steps"])
+    assert all(value > 0 for value in content["waveforms"].values())
+
+
+def test_bytes_on_the_wire_by_hand(training):
+    shapes = [(8, 100), (8,), (2, 3, 1)]  # 800 + 8 + 6 numbers
+    assert training.payload(shapes, "none") == 4 * 814
+    assert training.payload(shapes, "bf16") == 2 * 814
+    # Only the first is worth two factors of (8 + 100) x 2; the third, seen as 2 x 3, is not.
+    assert training.payload(shapes, "powersgd", 2) == 4 * (2 * 108 + 8 + 6)
+    # 5 x 108 x 2 > 800: nothing is
+    assert training.payload(shapes, "powersgd", 5) == 4 * 814
+
+
+def test_the_rate_of_a_log_leaves_its_warm_up_out(training):
+    records = [{"step": 10 * i, "seconds": 100 + 2.0 * i} for i in range(1, 9)]
+    records[0]["seconds"] = 0.0
+    assert training.rate(records, 64) == 64 * 10 / 2.0
+
+
+def test_a_case_of_the_benchmark_is_timed(training):
+    found = training.time_case({"model": "compact", "batch": 2, "bf16": True, "seconds": 0.01})
+    assert found["wall_s"] > 0 and found["peak_mib"] > 50
