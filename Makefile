@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup quickstart test lint types docs benchmarks clean
+.PHONY: help setup quickstart test lint types docs benchmarks horovod clean
 
 help:
 	@grep -E '^# make' Makefile | sed 's/^# //'
@@ -34,6 +34,28 @@ test: setup lint types
 # make benchmarks   time the waveforms against gwsurrogate (and jaxnrsur, if it is installed)
 benchmarks: setup
 	$(BIN)/python benchmarks/waveforms.py
+
+# make horovod      build Horovod for this Python and torch, and install it (minutes, once)
+# Its last release asks compilers for C++14, and torch's headers need C++17: $(HOROVOD_CXX) is a
+# compiler that reads one for the other. The wheel is kept outside the checkout.
+HOROVOD := 0.28.1
+HOROVOD_JOBS ?= 2
+WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc_gw/wheels
+HOROVOD_CXX := $(WHEELS)/cxx17
+
+horovod: setup
+	mkdir -p "$(WHEELS)"
+	printf '#!/usr/bin/env bash\nexec %s "$${@/#-std=c++14/-std=c++17}"\n' "$$(command -v $(CXX))" > "$(HOROVOD_CXX)"
+	chmod +x "$(HOROVOD_CXX)"
+	$(BIN)/python -m pip install --quiet wheel packaging cloudpickle psutil pyyaml "cmake<4" "setuptools<81"
+	wheels="$(WHEELS)/$$($(BIN)/python -c 'import sys, torch; print("python%d.%d-torch%s" % (*sys.version_info[:2], torch.__version__))')"; \
+	ls "$$wheels"/horovod-$(HOROVOD)-*.whl > /dev/null 2>&1 || \
+	env PATH="$(abspath $(BIN)):$$PATH" CXX="$(HOROVOD_CXX)" MAKEFLAGS="-j$(HOROVOD_JOBS)" \
+	  HOROVOD_WITH_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MXNET=1 \
+	  HOROVOD_WITH_GLOO=1 HOROVOD_WITH_MPI=1 \
+	  $(BIN)/python -m pip wheel --no-build-isolation --no-deps horovod==$(HOROVOD) -w "$$wheels" && \
+	$(BIN)/python -m pip install --no-deps --force-reinstall "$$wheels"/horovod-$(HOROVOD)-*.whl
+	$(BIN)/python -c 'import mpi4py.MPI, horovod.torch; print("Horovod", horovod.__version__, "is installed")'
 
 # make docs         the documentation, into site/
 docs: setup

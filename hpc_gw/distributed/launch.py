@@ -124,7 +124,8 @@ def _set_rendezvous(launch: Launch) -> None:
     job = os.environ.get("SLURM_JOB_ID") or os.getppid()
     if launch.launcher == "horovodrun":
         local_size = os.environ.get("HOROVOD_LOCAL_SIZE")
-        job = os.environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT") or job  # their parents differ
+        # Its ranks have no common parent, but a server, whose own port must not be ours.
+        job = int(os.environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT", job)) + 1
     else:
         local_size = (
             os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")

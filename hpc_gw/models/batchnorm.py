@@ -117,8 +117,9 @@ class _Normalise(torch.autograd.Function):
             offset = -scale * mean_dy - slope * mean
             dx = torch.addcmul(_wide(offset, x), dy, _wide(scale, x)).addcmul_(x, _wide(slope, x))
             dx = dx.to(x.dtype)
-        own = (d_weight, d_bias) if weight is None else (d_weight.to(weight), d_bias.to(weight))
-        return dx, *own, None, None
+        if weight is None:
+            return dx, None, None, None, None
+        return dx, d_weight.to(weight.dtype), d_bias.to(weight.dtype), None, None
 
 
 def _others(x: Tensor) -> list[int]:

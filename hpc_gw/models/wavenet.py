@@ -136,7 +136,7 @@ class WaveNet(nn.Module):
     parameters' own, so that the answers are not rounded to its three digits.
     """
 
-    recompute = False
+    checkpoint = False
     """Compute each block's activations again in backward instead of keeping them: no number
     changes (``models.recompute``). A compiled network decides that by itself."""
 
@@ -211,7 +211,7 @@ class WaveNet(nn.Module):
             return self.mean + self.spread * torch.cat(leaves, dim=1)  # (B, 5)
 
     def _call(self, module: nn.Module, x: Tensor) -> Any:
-        again = self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        again = self.checkpoint and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         return recomputed(module, x) if again else module(x)
 
     def _check(self, x: Tensor) -> None:

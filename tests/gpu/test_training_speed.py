@@ -47,7 +47,7 @@ def distance(one, other):
 def test_recomputation_gives_the_same_with_less_memory(name):
     model = network(name)
     outputs, gradients, memory = step(model, model)
-    model.recompute = True
+    model.checkpoint = True
     again, found, less = step(model, model)
     # Sums are taken in no fixed order, and batch statistics magnify any rounding.
     assert distance(again, outputs) < 1e-3

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpc_gw.manifold.populations import DrawsConfig
+from hpc_gw.models.batchnorm import synchronise
 from hpc_gw.models.config import ModelConfig, cone
 from hpc_gw.models.flops import training_flops
 from hpc_gw.models.presets import PRESETS
@@ -50,8 +51,8 @@ def gradients(model, outputs):
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-def test_khan2020_has_the_gradients_of_the_whole_on_its_cone(norm, paper_engine):
+@pytest.mark.parametrize(("norm", "samples"), [("batch", 101_300), ("none", 30_000)])
+def test_khan2020_has_the_gradients_of_the_whole_on_its_cone(norm, samples, paper_engine):
     """Exact to rounding where no batch statistics are taken (float64)."""
     model = randomised(WaveNet(dataclasses.replace(PRESETS["khan2020"], norm=norm))).double()
     if norm == "batch":
@@ -60,9 +61,10 @@ def test_khan2020_has_the_gradients_of_the_whole_on_its_cone(norm, paper_engine)
         model.train()
         model.root[4].p = 0.0  # the mask of one is not the mask of the other
     whole = paper_engine.h22_double(np.array([[3.0, 0.5, -0.2]])).real
+    whole = whole[:, -samples:]
     cropped = model(whole[:, -10_254:])
     expected = gradients(model, cropped)
-    model.recompute, model.cone = True, whole.shape[1]  # less memory; drop nothing by itself
+    model.checkpoint, model.cone = True, samples  # less memory; drop nothing by itself
     full = model(whole)
     found = gradients(model, full)
     torch.testing.assert_close(full, cropped, rtol=0, atol=1e-12)
@@ -73,7 +75,8 @@ def test_khan2020_has_the_gradients_of_the_whole_on_its_cone(norm, paper_engine)
 
 
 def test_batch_statistics_of_the_cone_are_not_those_of_the_whole(paper_engine):
-    """In training with BatchNorm a cropped input is another, equally good, normalisation."""
+    """In training with BatchNorm a cropped input is normalised otherwise: by the variance of the
+    late inspiral, 2.5 times that of the whole."""
     points = DrawsConfig(count=2).parameters(np.arange(2))
     waveforms = paper_engine.h22(points).real  # (2, 101,300)
     torch.manual_seed(0)
@@ -96,11 +99,13 @@ def test_batch_statistics_of_the_cone_are_not_those_of_the_whole(paper_engine):
     shift = (means[1] - means[0]).abs() / variances[0].sqrt()
     off = (full - part).square().mean().sqrt() / full.square().mean().sqrt()
     print(f"variance of the first block's channels, cone over whole: {first:.3f}")
-    print(f"all: variances off by {ratio.median():.3f} (median), {ratio.max():.2f} (largest), "
-          f"means by {shift.median():.3f}, {shift.max():.2f} deviations; outputs {off:.2f}")  # fmt: skip
-    assert all(torch.isfinite(part).flatten())
-    assert off > 0.1
+    print(f"all: variances off by {ratio.median():.3f} (median), {ratio.max():.2f} (largest)")
+    print(f"means off by {shift.median():.3f}, {shift.max():.2f} deviations; answers {off:.2f}")
+    # Measured: 2.51; 0.083, 1.96; 0.011, 0.77; 1.72 (fresh weights magnify any difference)
+    assert torch.isfinite(part).all()
+    assert first > 1.5
     assert ratio.median() > 0.01
+    assert off > 0.1
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -121,7 +126,7 @@ def test_recomputation_changes_no_number(norm, samples):
     torch.manual_seed(0)
     plain = randomised(WaveNet(dataclasses.replace(SMALL, norm=norm))).train()
     saving = copy.deepcopy(plain)
-    saving.recompute = True
+    saving.checkpoint = True
     x = torch.randn(4, samples)
     results = []
     for model in (plain, saving):
@@ -137,6 +142,21 @@ def test_recomputation_changes_no_number(norm, samples):
         assert int(saving.blocks[0].mix_norm.num_batches_tracked) == 2
 
 
+def test_recomputation_leaves_synchronised_statistics_alone():
+    torch.manual_seed(0)
+    plain = WaveNet(SMALL).train()
+    synchronise(plain, lambda tensor: tensor)  # a single rank
+    saving = copy.deepcopy(plain)
+    saving.checkpoint = True
+    x = torch.randn(4, 64)
+    found = []
+    for model in (plain, saving):
+        torch.manual_seed(1)
+        found.append(gradients(model, model(x)))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    torch.testing.assert_close(saving.state_dict(), plain.state_dict(), rtol=0, atol=0)
+
+
 def test_plain_checkpointing_would_update_running_statistics_twice():
     block = WaveNet(SMALL).train().blocks[0]
     x = torch.randn(4, 1, 64, requires_grad=True)
@@ -148,7 +168,7 @@ def test_recomputation_keeps_a_fraction_of_the_activations():
     kept = []
     for saving in (False, True):
         model = WaveNet(dataclasses.replace(PRESETS["khan2020"], stacks=1)).train()
-        model.recompute = saving
+        model.checkpoint = saving
         sizes = {}
 
         def note(tensor, sizes=sizes):
@@ -216,7 +236,7 @@ def test_fresh_batch_statistics_magnify_any_rounding(inputs):
 
 def test_float64_networks_stay_so_under_autocast():
     model = WaveNet(SMALL).double().eval()
-    with torch.autocast("cpu", torch.bfloat16, enabled=False):
+    with torch.autocast("cpu", torch.bfloat16):
         assert model(torch.zeros(1, 64, dtype=torch.float64)).dtype == torch.float64
 
 
