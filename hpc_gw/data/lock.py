@@ -1,4 +1,6 @@
-"""One generator at a time in a folder: a lock that the kernel frees when its holder dies."""
+"""One generator at a time in a folder, one copier of a file: locks that the kernel frees when
+their holder dies.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from hpc_gw.files import make_folder, storage_error
 
 LOCK = ".generating"
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+# EBADF: NFS, where a file that was opened for reading cannot be locked alone.
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
 _ATTEMPTS, _PAUSE_S = 3, 0.2  # who only looks holds the lock for a moment
 
 
@@ -46,7 +49,7 @@ def generating(folder: Path, world: World) -> Iterator[bool]:
         if world.rank != 0:
             handle = _open(path)
             stack.callback(os.close, handle)
-            _lock(handle, fcntl.LOCK_SH)
+            _lock(handle, fcntl.LOCK_SH, wait=True)  # for who only looks
         world.barrier()
         yield protected
 
@@ -56,8 +59,7 @@ def _claim(handle: int, path: Path) -> bool:
     for attempt in range(_ATTEMPTS):
         answer = _lock(handle, fcntl.LOCK_EX)
         if answer:
-            os.truncate(handle, 0)
-            os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
+            _sign(handle)
             answer = _lock(handle, fcntl.LOCK_SH)
         if answer is None:
             return False
@@ -68,6 +70,13 @@ def _claim(handle: int, path: Path) -> bool:
         f"{path.parent}: another generator is at work here ({_holder(path)}); wait for it, or "
         f"stop it, and start again"
     )
+
+
+def _sign(handle: int) -> None:
+    """Say in the lock file who holds it; a disk too full for that is met where it matters."""
+    with contextlib.suppress(OSError):
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
 
 
 def is_generating(folder: Path) -> bool:
@@ -82,6 +91,23 @@ def is_generating(folder: Path) -> bool:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock file ``path`` alone; with ``wait`` as soon as nobody else does.
+
+    Yields False where another process holds it (never with ``wait``). True on a file system that
+    knows no locks: what is done under this one must do no harm when it is done twice.
+
+    Raises:
+        StorageError: the file cannot be made.
+    """
+    handle = _open(path)
+    try:
+        yield _lock(handle, fcntl.LOCK_EX, wait=wait) is not False
+    finally:
+        os.close(handle)
+
+
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -89,13 +115,13 @@ def _open(path: Path) -> int:
         raise storage_error(path.parent, error) from error
 
 
-def _lock(handle: int, kind: int) -> bool | None:
-    """Take a lock or change its kind without waiting.
+def _lock(handle: int, kind: int, *, wait: bool = False) -> bool | None:
+    """Take a lock or change its kind, without waiting unless told to.
 
     False where somebody else has it, None where the file system knows no locks.
     """
     try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
@@ -109,5 +135,5 @@ def _holder(path: Path) -> str:
     try:
         who = json.loads(path.read_text())
         return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "it just began"

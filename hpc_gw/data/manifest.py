@@ -20,6 +20,8 @@ from hpc_gw.waveforms.timegrid import TimeGrid
 FORMAT = "hpc_gw dataset 2"
 MANIFEST = "manifest.json"
 
+_REMEDY = "put back a copy of it, or generate the set again in another folder"
+
 _REAL = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
 _COMPLEX = {"float32": np.complex64, "float64": np.complex128}
 
@@ -206,12 +208,12 @@ class Manifest:
         path = folder / MANIFEST
         if not path.exists():
             raise DataError(f"{folder}: holds no dataset (no {MANIFEST}); generate it first")
-        content = read_json(path)
+        try:
+            content = read_json(path)
+        except DataError as error:
+            raise DataError(f"{error}; {_REMEDY}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise DataError(
-                f"{path}: not a manifest of this version ('{FORMAT}'); generate the set again in "
-                f"another folder"
-            )
+            raise DataError(f"{path}: not a manifest of this version ('{FORMAT}'); {_REMEDY}")
         try:
             spec = build(DatasetSpec, content["spec"], where=str(path))
             shards = tuple(
@@ -221,7 +223,7 @@ class Manifest:
             precision = None if found is None else build(Precision, found, where=str(path))
             return cls(spec, shards, content["recipe"], precision)
         except (KeyError, TypeError, ConfigError) as error:
-            raise DataError(f"{path}: the manifest is damaged ({error})") from error
+            raise DataError(f"{path}: the manifest is damaged ({error}); {_REMEDY}") from error
 
 
 def read_record(content: Any, path: Path) -> ShardRecord | None:

@@ -31,6 +31,8 @@ class TrainConfig:
         checkpoint_steps: steps between checkpoints; there is one at the end of each epoch too.
         log_steps: steps between records of the log.
         verify: check the shards' checksums before the first step.
+        local: folder on each node's own storage that shards are copied to first, and read from;
+            variables such as $TMPDIR are filled in. Empty: read where they are.
         threads: of torch in each process on a CPU; 0 leaves the choice to torch.
         tensorboard: write TensorBoard curves.
     """
@@ -48,5 +50,6 @@ class TrainConfig:
     checkpoint_steps: int = Field(default=1000, ge=1)
     log_steps: int = Field(default=20, ge=1)
     verify: bool = True
+    local: str = ""
     threads: int = Field(default=0, ge=0, le=4096)
     tensorboard: bool = True

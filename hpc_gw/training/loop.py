@@ -41,7 +41,7 @@ LAST, BEST = "last.pt", "best.pt"
 _SIGNAL_STEPS = 10  # with several ranks, steps between agreements to stop
 
 
-_FREE = ("verify", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source")
+_FREE = ("verify", "local", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source")
 """Settings that may change when a run is resumed: they change no sample and no step."""
 
 

@@ -123,6 +123,18 @@ class SurrogateEngine:
             parts.append(torch.polar(amplitude, -phase))
         return torch.cat(parts)[: len(rows)]
 
+    @torch.no_grad()
+    def h22_real_double(self, parameters: np.ndarray | Tensor) -> Tensor:
+        """Float64 Re h22 (B, T), evaluated at every sample: ``h22_double`` without Im h22."""
+        rows = self._checked(parameters)
+        out = torch.empty(len(rows), self.times.size, dtype=torch.float64, device=self.device)
+        padded = _padded(rows)
+        for first in range(0, len(rows), CHUNK):
+            target = out[first : first + CHUNK]
+            amplitude, phase = self._nodes_to_times(self._basis, padded[first : first + CHUNK])
+            torch.mul(amplitude[: len(target)], phase[: len(target)].cos_(), out=target)
+        return out
+
     def amplitude_phase(self, parameters: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Amplitude and phase [rad], float64 (B, T) each; differentiable in ``parameters``."""
         rows = self._checked(parameters)
@@ -235,28 +247,30 @@ class _FitBank:
         self._groups = []
         for members in groups.values():
             fits = [piece.fits[j] for j in members]
-            points = tensor(fits[0].x_train).T[:, None].contiguous()  # (3, 1, n_train)
+            points = tensor(fits[0].x_train).T.contiguous()  # (3, n_train)
             inverse = tensor([-0.5 / np.asarray(f.length_scale) ** 2 for f in fits])  # (k, 3)
             weights = tensor(
                 [f.data_std * f.y_std * f.constant * np.asarray(f.alpha) for f in fits]
             )  # (k, n_train)
             # Powers of 2 are three times as fast as those of e.
-            self._groups.append((points, inverse / math.log(2), weights[:, None]))
+            self._groups.append((points, inverse / math.log(2), weights))
         ordered = [piece.fits[j] for j in order]
         self._slope = tensor([f.coef for f in ordered]).T.contiguous()  # (3, n)
         self._offset = tensor([f.intercept + f.data_mean + f.data_std * f.y_mean for f in ordered])
 
     def __call__(self, mapped: Tensor) -> Tensor:
         parts = []
-        columns = mapped.T[:, :, None].contiguous()  # (3, B, 1)
         for points, inverse, weights in self._groups:
-            # By the direct difference: the expanded square loses half the digits.
-            square = (columns - points).square()  # (3, B, n_train)
-            kernel = torch.exp2_(inverse @ square.flatten(1)).view(-1, *square.shape[1:])
+            # By the direct difference: the expanded square loses half the digits. A product for
+            # each row: in one for all of them, the last rows may be rounded in another way.
+            square = (mapped[:, :, None] - points).square()  # (B, 3, n_train)
+            exponent = torch.bmm(inverse.expand(len(mapped), -1, -1), square)  # (B, k, n_train)
+            kernel = torch.exp2_(exponent)
             # In place where no gradient needs it: the kernels are larger than a core's cache.
             terms = kernel * weights if kernel.requires_grad else kernel.mul_(weights)
-            parts.append(terms.sum(-1).T)  # (k, B, n_train) -> (B, k)
-        nodes = torch.cat(parts, dim=1) + mapped @ self._slope + self._offset
+            parts.append(terms.sum(-1))  # (B, k, n_train) -> (B, k)
+        linear = (mapped[:, :, None] * self._slope).sum(1)  # (B, 3, n) -> (B, n)
+        nodes = torch.cat(parts, dim=1) + linear + self._offset
         return nodes if self._restore is None else nodes[:, self._restore]
 
 

@@ -117,3 +117,22 @@ def test_uneven_and_coarse_times_are_evaluated_directly():
     for times in (GRIDS["chirp"].times(), np.arange(-10_000.0, 100, 7)):
         composed = MultirateGrid.for_times(times, times[0])
         assert not composed.pieces and composed.dense == times.size
+
+
+@pytest.mark.parametrize("grid", [TimeGrid(kind="chirp", samples=768), TimeGrid(dt=1.0)])
+@pytest.mark.parametrize("call", ["h22", "h22_real", "h22_real_double"])
+def test_a_row_depends_neither_on_its_place_nor_on_its_companions(surrogate, grid, call):
+    engine = SurrogateEngine(surrogate, grid.times())
+    points = DrawsConfig(count=96, seed=5).parameters(np.arange(96))
+    whole = getattr(engine, call)(points)
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        some = generator.permutation(96)[: generator.integers(1, 60)]
+        assert torch.equal(getattr(engine, call)(points[some]), whole[some])
+
+
+def test_the_real_part_in_double_precision_is_that_of_the_complex_waveform(surrogate):
+    engine = SurrogateEngine(surrogate, TimeGrid(dt=1.0).times())
+    points = DrawsConfig(count=33, seed=6).parameters(np.arange(33))
+    difference = engine.h22_real_double(points) - engine.h22_double(points).real
+    assert difference.abs().max() < 1e-14
