@@ -100,12 +100,12 @@ module.publish_shard = published
 stored = module.stored_waveforms
 def harmed(*arguments):
     if rank == sick and harm == "slow":
-        time.sleep(0.3)
+        time.sleep(1.0)
     elif rank == sick:
         time.sleep(0.2)
         raise (RuntimeError if harm == "defect" else module.DataError)("the engine is broken")
     else:
-        time.sleep(0.03)
+        time.sleep(0.1)
     return stored(*arguments)
 module.stored_waveforms = harmed
 from hpc_gw.cli import main
