@@ -8,14 +8,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from hpc_gw import __version__
 from hpc_gw.allocator import keep_freed_memory
-from hpc_gw.errors import ConfigError, HpcGwError, LaunchError
-
-Arguments = argparse.Namespace
-_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from hpc_gw.cli_data import Arguments, Verbs, alone, data_verb, engine_config, engine_options
+from hpc_gw.cli_runs import runs_verb
+from hpc_gw.errors import ConfigError, HpcGwError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,18 +66,6 @@ def _who() -> str:
     return f"hpc-gw (rank {launch.rank} of {launch.size})" if launch.size > 1 else "hpc-gw"
 
 
-def _alone(arguments: Arguments) -> None:
-    """Refuse several ranks for a command that would do everything on each."""
-    from hpc_gw.distributed import detect_launch  # noqa: PLC0415
-
-    launch = detect_launch()
-    if launch.size > 1:
-        raise LaunchError(
-            f"hpc-gw {arguments.verb} runs in one process: {launch.launcher} started "
-            f"{launch.size}, which would all do the same"
-        )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hpc-gw", description="Learn dense waveform manifolds: generate, train, evaluate."
@@ -105,21 +92,23 @@ def _parser() -> argparse.ArgumentParser:
     overlap = verbs.add_parser("overlap", help="overlap the waveforms of predictions and truths")
     overlap.add_argument("predictions", type=Path, help="predictions.h5")
     overlap.add_argument("-o", "--output", type=Path, default=Path("overlaps.h5"))
-    _engine_options(overlap)
+    engine_options(overlap)
     overlap.set_defaults(run=_overlap)
     report = verbs.add_parser("report", help="tables, figures and the HTML report")
     report.add_argument("predictions", type=Path, help="predictions.h5")
     report.add_argument("overlaps", type=Path, help="overlaps.h5")
     report.add_argument("-o", "--output", type=Path, default=Path("report"))
     report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
-    _engine_options(report)
+    engine_options(report)
     report.set_defaults(run=_report)
+    data_verb(verbs)
+    runs_verb(verbs)
     _waveform_verb(verbs)
     _surrogate_verb(verbs)
     return parser
 
 
-def _job_verb(verbs: _Verbs, name: str, run: object, text: str) -> argparse.ArgumentParser:
+def _job_verb(verbs: Verbs, name: str, run: object, text: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=text, description=text)
     verb.add_argument("config", type=Path, help="the job's YAML file")
     verb.add_argument("--output", metavar="FOLDER", help="instead of the job's own output folder")
@@ -141,16 +130,7 @@ def _dry_run(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _engine_options(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--surrogate",
-        metavar="FILE",
-        help="NRHybSur3dq8.h5; default: $HPC_GW_SURROGATE, else the embedded surrogate",
-    )
-    verb.add_argument("--engine", choices=("surrogate", "gwsurrogate"), default="surrogate")
-
-
-def _waveform_verb(verbs: _Verbs) -> None:
+def _waveform_verb(verbs: Verbs) -> None:
     waveform = verbs.add_parser("waveform", help="one waveform: numbers, a file, a plot")
     waveform.add_argument("-q", "--mass-ratio", type=float, required=True, help="m1/m2 >= 1")
     waveform.add_argument(
@@ -161,11 +141,11 @@ def _waveform_verb(verbs: _Verbs) -> None:
     )
     waveform.add_argument("--output", type=Path, help="write t/M, Re h22, Im h22 as text columns")
     waveform.add_argument("--plot", type=Path, help="draw it: .png or .pdf")
-    _engine_options(waveform)
+    engine_options(waveform)
     waveform.set_defaults(run=_waveform)
 
 
-def _surrogate_verb(verbs: _Verbs) -> None:
+def _surrogate_verb(verbs: Verbs) -> None:
     surrogate = verbs.add_parser("surrogate", help="show, build or fetch a surrogate file")
     actions = surrogate.add_subparsers(required=True, metavar="ACTION")
     show = actions.add_parser("show", help="what a surrogate file holds")
@@ -236,29 +216,23 @@ def _train(arguments: Arguments) -> None:
 
 
 def _predict(arguments: Arguments) -> None:
-    _alone(arguments)
+    alone(arguments)
     from hpc_gw import stages  # noqa: PLC0415
 
     found = stages.predict(arguments.checkpoint, arguments.data, arguments.output)
     print(f"{len(found)} predictions: {arguments.output}")
 
 
-def _engine(arguments: Arguments):  # type: ignore[no-untyped-def]
-    from hpc_gw.waveforms.engines import EngineConfig  # noqa: PLC0415
-
-    return EngineConfig(kind=arguments.engine, file=arguments.surrogate)
-
-
 def _overlap(arguments: Arguments) -> None:
-    _alone(arguments)
+    alone(arguments)
     from hpc_gw import stages  # noqa: PLC0415
 
-    stages.overlap(arguments.predictions, arguments.output, _engine(arguments))
+    stages.overlap(arguments.predictions, arguments.output, engine_config(arguments))
     print(f"overlaps: {arguments.output}")
 
 
 def _report(arguments: Arguments) -> None:
-    _alone(arguments)
+    alone(arguments)
     from hpc_gw import stages  # noqa: PLC0415
     from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
 
@@ -266,7 +240,7 @@ def _report(arguments: Arguments) -> None:
         arguments.predictions,
         arguments.overlaps,
         arguments.output,
-        _engine(arguments),
+        engine_config(arguments),
         arguments.log,
     )
     print(to_text(summary))
@@ -274,11 +248,11 @@ def _report(arguments: Arguments) -> None:
 
 
 def _waveform(arguments: Arguments) -> None:
-    _alone(arguments)
+    alone(arguments)
     from hpc_gw.show import show_waveform  # noqa: PLC0415
 
     point = (arguments.mass_ratio, arguments.s1z, arguments.s2z)
-    print(show_waveform(_engine(arguments), point, arguments.output, arguments.plot))
+    print(show_waveform(engine_config(arguments), point, arguments.output, arguments.plot))
 
 
 def _surrogate_show(arguments: Arguments) -> None:

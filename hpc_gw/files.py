@@ -1,4 +1,4 @@
-"""Atomic publication and checksums of files.
+"""Atomic publication, checksums and sizes of files.
 
 A file appears under its final name only when it is whole: it is written under a
 temporary name beside it, flushed to disk, and moved with ``os.replace``.
@@ -10,13 +10,15 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hpc_gw.errors import DataError, StorageError
+from hpc_gw.errors import ConfigError, DataError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
@@ -105,3 +107,27 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from error
+
+
+def readable_bytes(count: int) -> str:
+    """A number of bytes in decimal units, as disks are sold: 1.28 TB."""
+    if count < 1000:
+        return f"{count} B"
+    power = min(int(math.log10(count) // 3), 5)
+    return f"{count / 1000**power:.3g} {'kMGTP'[power - 1]}B"
+
+
+def parse_bytes(text: str, *, what: str) -> int:
+    """A number of bytes from text: 200GB, 1.5 TB, 64MiB, 4096.
+
+    Raises:
+        ConfigError: ``text`` is no such size, or less than one byte; ``what`` (an option's name)
+            begins the line.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kKMGTP])(i?))?B?\s*", text)
+    if found:
+        number, prefix, binary = found.groups()
+        power = " KMGTP".index(prefix.upper()) if prefix else 0
+        if size := int(float(number) * (1024 if binary else 1000) ** power):
+            return size
+    raise ConfigError(f"{what} {text}: no size; write a number of bytes such as 200GB or 64MiB")

@@ -1,91 +1,130 @@
-"""Locks on files that the kernel frees when their holder dies, ``kill -9`` or not.
-
-``flock`` knows no clock and leaves nothing to clean up. A file system without it (some mounts
-of Lustre) cannot say no: what is done under these locks must be safe without them, too.
+"""Locks on files that the kernel frees when their holders die: one generator or training at a
+time in a folder, one copier of a file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from hpc_gw.distributed import World
+from hpc_gw.errors import DataError
 from hpc_gw.files import make_folder, storage_error
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+# EBADF: NFS, where a file that was opened for reading cannot be locked alone.
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
 _ATTEMPTS, _PAUSE_S = 3, 0.2  # who only looks holds the lock for a moment
 
 
-class Lock:
-    """An exclusive lock on a file, which stays where it is.
+@contextlib.contextmanager
+def held(path: Path, world: World, what: str) -> Iterator[bool]:
+    """Hold the lock file ``path`` for the ranks of ``world``; yields whether it can be locked.
+
+    Rank 0 makes sure that it is alone, then every rank holds the lock together: a rank that
+    outlives rank 0 still keeps others out. ``flock`` frees it with the process, ``kill -9`` or
+    not; it knows no clock. A file system without it (some mounts of Lustre) is used unprotected:
+    files are published whole anyway, only work may be done twice.
+
+    Args:
+        path: the lock file; made if needed, and left there.
+        world: the ranks.
+        what: is doing something in the folder: the subject of a sentence.
 
     Raises:
+        DataError: another one is at work in the folder.
         StorageError: the folder cannot be written.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        make_folder(path.parent)
-        try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise storage_error(path.parent, error) from error
-
-    def take(self) -> bool:
-        """Take it, trying for a moment; False where somebody else has it."""
-        for attempt in range(_ATTEMPTS):
-            if lock(self._handle, fcntl.LOCK_EX) is not False:
-                who = json.dumps({"host": platform.node(), "pid": os.getpid()})
-                os.truncate(self._handle, 0)
-                os.pwrite(self._handle, who.encode(), 0)
-                return True
-            time.sleep(_PAUSE_S * (attempt + 1 < _ATTEMPTS))
-        self.release()
-        return False
-
-    def holder(self) -> str:
-        """Who has it, in words."""
-        return holder(self._path)
-
-    def release(self) -> None:
-        """Give it back."""
-        if self._handle >= 0:
-            os.close(self._handle)
-        self._handle = -1
+    make_folder(path.parent)
+    with contextlib.ExitStack() as stack:
+        protected = True
+        if world.rank == 0:
+            handle = _open(path)
+            stack.callback(os.close, handle)
+            protected = _claim(handle, path, what)
+        world.barrier()
+        if world.rank != 0:
+            handle = _open(path)
+            stack.callback(os.close, handle)
+            _lock(handle, fcntl.LOCK_SH, wait=True)  # for who only looks
+        world.barrier()
+        yield protected
 
 
-def is_locked(path: Path) -> bool:
-    """Whether somebody has the lock now, as far as the file system tells."""
+def _claim(handle: int, path: Path, what: str) -> bool:
+    """Share the lock, after having had it alone; whether the file system knows locks."""
+    for attempt in range(_ATTEMPTS):
+        answer = _lock(handle, fcntl.LOCK_EX)
+        if answer:
+            _sign(handle)
+            answer = _lock(handle, fcntl.LOCK_SH)
+        if answer is None:
+            return False
+        if answer:
+            return True
+        time.sleep(_PAUSE_S * (attempt + 1 < _ATTEMPTS))
+    raise DataError(
+        f"{path.parent}: another {what} is at work here ({_holder(path)}); wait for it, or "
+        f"stop it, and start again"
+    )
+
+
+def _sign(handle: int) -> None:
+    """Say in the lock file who holds it; a disk too full for that is met where it matters."""
+    with contextlib.suppress(OSError):
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock file now, as far as its file system tells."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return lock(handle, fcntl.LOCK_EX) is False
+        return _lock(handle, fcntl.LOCK_EX) is False
     finally:
         os.close(handle)
 
 
-def holder(path: Path) -> str:
-    """Who wrote a lock's file, in words."""
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock file ``path`` alone; with ``wait`` as soon as nobody else does.
+
+    Yields False where another process holds it (never with ``wait``). True on a file system that
+    knows no locks: what is done under this one must do no harm when it is done twice.
+
+    Raises:
+        StorageError: the file cannot be made.
+    """
+    handle = _open(path)
     try:
-        who = json.loads(path.read_text())
-        return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError):
-        return "it just began"
+        yield _lock(handle, fcntl.LOCK_EX, wait=wait) is not False
+    finally:
+        os.close(handle)
 
 
-def lock(handle: int, kind: int) -> bool | None:
-    """Take a lock or change its kind without waiting.
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise storage_error(path.parent, error) from error
+
+
+def _lock(handle: int, kind: int, *, wait: bool = False) -> bool | None:
+    """Take a lock or change its kind, without waiting unless told to.
 
     False where somebody else has it, None where the file system knows no locks.
     """
     try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
@@ -93,3 +132,11 @@ def lock(handle: int, kind: int) -> bool | None:
             return None
         raise
     return True
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = json.loads(path.read_text())
+        return f"process {who['pid']} on {who['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it just began"

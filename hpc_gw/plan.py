@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
+from hpc_gw.files import readable_bytes
 from hpc_gw.job import SETS, JobConfig
 from hpc_gw.manifold.populations import GridConfig
 from hpc_gw.models.config import cone, receptive_field
@@ -85,11 +84,3 @@ def _training_line(job: JobConfig) -> str:
         f"training: at most {train.epochs} epochs of {steps:,} steps of {train.batch} waveforms = "
         f"{total * train.batch:,} samples, source {train.source}"
     )
-
-
-def readable_bytes(count: int) -> str:
-    """A number of bytes in decimal units, as disks are sold: 1.28 TB."""
-    if count < 1000:
-        return f"{count} B"
-    power = min(int(math.log10(count) // 3), 5)
-    return f"{count / 1000**power:.3g} {'kMGTP'[power - 1]}B"

@@ -5,20 +5,20 @@ own beside it, so a rank needs no other rank to make one; at the end rank 0 gath
 (not the waveforms) in the manifest. Stopped at any moment, it makes at the next start only what
 is missing or damaged.
 
-Memory of a rank: four batches of ``rows.BATCH`` waveforms and the engine's own.
+Memory of a rank: five batches of ``rows.BATCH`` waveforms and the engine's own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-from pydantic import ValidationError
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 
@@ -37,7 +37,7 @@ from hpc_gw.data.manifest import (
 from hpc_gw.data.rows import BATCH, describe, stored_waveforms
 from hpc_gw.data.shards import checksum, write_shard
 from hpc_gw.distributed import World
-from hpc_gw.errors import DataError
+from hpc_gw.errors import ConfigError, DataError
 from hpc_gw.files import read_json, write_json
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.protocol import Engine
@@ -95,23 +95,40 @@ def generate(
     bounds = getattr(engine, "bounds", None)
     if bounds is not None:  # before anything is written
         check_rows(np.array(spec.population.box).T, bounds, engine.name)
-    with generating(folder, world) as protected:
-        if world.rank == 0:
-            _claim(folder, spec)
-            if protected:  # nobody else is writing: these are of ranks that were killed
-                for leftover in folder.glob(".*.tmp"):
-                    leftover.unlink(missing_ok=True)
-        world.barrier()
-        manifest = Manifest.read(folder)
+    with making(folder, spec, world) as manifest:
         _make_all(folder, manifest, engine, world, config, progress)
         world.barrier()
         if world.rank == 0:
-            _gather(folder, manifest, engine)
+            gather(folder, manifest, engine)
         world.barrier()
         return Manifest.read(folder)
 
 
-def _claim(folder: Path, spec: DatasetSpec) -> None:
+@contextlib.contextmanager
+def making(
+    folder: Path, spec: DatasetSpec, world: World, inputs: dict[str, str] | None = None
+) -> Iterator[Manifest]:
+    """Hold ``folder`` for the making of ``spec``, begun or gone on with; yields its manifest.
+
+    Args:
+        folder, spec, world: as in ``generate``.
+        inputs: name to checksum of the files that the set is made from, for the recipe.
+
+    Raises:
+        DataError: the folder holds another dataset, or somebody else is at work in it.
+        StorageError: the folder cannot be written.
+    """
+    with generating(folder, world) as protected:
+        if world.rank == 0:
+            _claim(folder, spec, inputs)
+            if protected:  # nobody else is writing: these are of ranks that were killed
+                for leftover in folder.glob(".*.tmp"):
+                    leftover.unlink(missing_ok=True)
+        world.barrier()
+        yield Manifest.read(folder)
+
+
+def _claim(folder: Path, spec: DatasetSpec, inputs: dict[str, str] | None) -> None:
     """Begin a dataset in ``folder``, or make sure that the one there is this one."""
     if (folder / MANIFEST).exists():
         found = to_dict(Manifest.read(folder).spec)
@@ -122,7 +139,7 @@ def _claim(folder: Path, spec: DatasetSpec) -> None:
                 f"choose another output folder, or remove this one"
             )
         return
-    Manifest(spec, (None,) * spec.shards, recipe(config=to_dict(spec))).write(folder)
+    Manifest(spec, (None,) * spec.shards, recipe(config=to_dict(spec), inputs=inputs)).write(folder)
 
 
 def _make_all(
@@ -148,41 +165,76 @@ def _make_all(
         # Rank 0 judges the whole by itself: the others have as many rows, give or take a shard.
         bar.update(min(rows * world.size, spec.population.size - bar.n))
 
-    with _Writer(folder, spec) as writer:
+    with bar, _Writer(folder, spec) as writer:
         for index in mine:
-            record = published_record(folder, index, manifest)
-            if record and _is_whole(folder, index, record, config):
+            if is_made(folder, index, manifest, config):
                 done(spec.shard_rows(index).size)
             else:
                 writer.make(index, engine, done)
-    done(spec.population.size)
-    bar.close()
+        done(spec.population.size)
 
 
-def _is_whole(folder: Path, index: int, record: ShardRecord, config: GenerateConfig) -> bool:
+def is_made(
+    folder: Path, index: int, manifest: Manifest, config: GenerateConfig = _DEFAULT
+) -> bool:
     """Whether a shard is there with what its record promises."""
-    path = folder / shard_name(index)
-    if config.retry and record.quarantine:
+    record, path = published_record(folder, index, manifest), folder / shard_name(index)
+    if record is None or (config.retry and record.quarantine):
         return False
-    if not path.exists() or path.stat().st_size != record.bytes:
+    try:
+        if path.stat().st_size != record.bytes:
+            return False
+        return not config.check or checksum(path) == record.xxh128
+    except OSError:  # missing, or unreadable
         return False
-    return not config.check or checksum(path) == record.xxh128
 
 
 def published_record(folder: Path, index: int, manifest: Manifest) -> ShardRecord | None:
-    """What a shard was published with: beside it, or in the manifest."""
+    """What a shard was published with: beside it, or in the manifest.
+
+    A damaged record promises nothing: there is none, and the shard is made anew.
+    """
     beside = record_path(folder, index)
     if not beside.exists():
         return manifest.shards[index]
     try:
         return read_record(read_json(beside), beside)
-    except (TypeError, ValidationError) as error:
-        raise DataError(f"{beside}: the record is damaged ({error}); remove it") from error
+    except (DataError, ConfigError, TypeError, ValueError):
+        return None
 
 
 def record_path(folder: Path, index: int) -> Path:
     """Where a shard's record stands until the manifest has it."""
     return (folder / shard_name(index)).with_suffix(".json")
+
+
+def publish_shard(
+    folder: Path,
+    spec: DatasetSpec,
+    index: int,
+    parts: Iterable[np.ndarray],
+    failed: list[Quarantined],
+) -> None:
+    """Publish a shard, and beside it its record.
+
+    Args:
+        folder, spec: the dataset.
+        index: which shard.
+        parts: as in ``write_shard``.
+        failed: its rows without a waveform; may grow until ``parts`` is exhausted.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+
+    def promise(xxh128: str, size: int) -> None:
+        # Before the shard has its name: a crash in between leaves a promise without a shard. One
+        # that was there had to be made anew; left, it could be taken for what is promised.
+        (folder / shard_name(index)).unlink(missing_ok=True)
+        record = ShardRecord(xxh128, size, tuple(failed))
+        write_json(record_path(folder, index), to_dict(record))
+
+    write_shard(folder / shard_name(index), spec, spec.shard_rows(index), parts, promise)
 
 
 _Parts: TypeAlias = "queue.Queue[np.ndarray | BaseException | None]"
@@ -193,7 +245,8 @@ class _Writer:
 
     def __init__(self, folder: Path, spec: DatasetSpec) -> None:
         self._folder, self._spec = folder, spec
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        # Two: the next shard is written while this one's bytes are forced to disk.
+        self._thread = ThreadPoolExecutor(2, thread_name_prefix="writer")
         self._pending: list[Future[None]] = []
 
     def __enter__(self) -> _Writer:
@@ -214,7 +267,7 @@ class _Writer:
         """
         rows, failed = self._spec.shard_rows(index), list[Quarantined]()
         parts: _Parts = queue.Queue(maxsize=1)
-        publication = self._thread.submit(self._publish, index, rows, failed, parts)
+        publication = self._thread.submit(self._publish, index, failed, parts)
         self._pending.append(publication)
         try:
             for first in range(0, rows.size, BATCH):
@@ -235,22 +288,14 @@ class _Writer:
         while len(self._pending) > 1:
             self._pending.pop(0).result()
 
-    def _publish(
-        self, index: int, rows: np.ndarray, failed: list[Quarantined], parts: _Parts
-    ) -> None:
+    def _publish(self, index: int, failed: list[Quarantined], parts: _Parts) -> None:
         def stream() -> Iterator[np.ndarray]:
             while (item := parts.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
                 yield item
 
-        def promise(xxh128: str, size: int) -> None:
-            # Before the shard has its name: a crash in between leaves a promise that the shard
-            # there, if any, does not keep, and it is made anew.
-            record = ShardRecord(xxh128, size, tuple(failed))
-            write_json(record_path(self._folder, index), to_dict(record))
-
-        write_shard(self._folder / shard_name(index), self._spec, rows, stream(), promise)
+        publish_shard(self._folder, self._spec, index, stream(), failed)
 
     def _put(self, parts: _Parts, item: np.ndarray | BaseException | None) -> None:
         """Give the thread its next part, unless it has failed: that is raised here."""
@@ -264,12 +309,15 @@ class _Writer:
                         publication.result()
 
 
-def _gather(folder: Path, manifest: Manifest, engine: Engine) -> None:
-    """Complete the manifest with the records that stand beside the shards."""
+def gather(folder: Path, manifest: Manifest, engine: Engine | None) -> None:
+    """Complete the manifest with the records that stand beside the shards.
+
+    The cost of the stored precision is measured where there is an engine to compare with.
+    """
     spec, indices = manifest.spec, range(manifest.spec.shards)
     records = tuple(published_record(folder, index, manifest) for index in indices)
     found = dataclasses.replace(manifest, shards=records)
-    if found.precision is None:
+    if found.precision is None and engine is not None:
         rows = np.setdiff1d(np.arange(spec.population.size), [r.row for r in found.quarantine])
         found = dataclasses.replace(found, precision=measure_precision(spec, engine, rows))
     if found != manifest:

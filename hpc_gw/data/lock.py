@@ -1,113 +1,21 @@
-"""One generator at a time in a folder: a lock that the kernel frees when its holder dies."""
+"""One generator at a time in a dataset's folder."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import json
-import os
-import platform
-import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hpc_gw.distributed import World
-from hpc_gw.errors import DataError
-from hpc_gw.files import make_folder, storage_error
+from hpc_gw.locks import held, is_held
 
 LOCK = ".generating"
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-_ATTEMPTS, _PAUSE_S = 3, 0.2  # who only looks holds the lock for a moment
 
-
-@contextlib.contextmanager
-def generating(folder: Path, world: World) -> Iterator[bool]:
-    """Hold ``folder`` for the ranks of ``world``; yields whether the file system can lock.
-
-    Rank 0 makes sure that it is alone, then every rank holds the lock together: a rank that
-    outlives rank 0 still keeps a second generator out. ``flock`` frees it with the process,
-    ``kill -9`` or not; it knows no clock. A file system without it (some mounts of Lustre) is
-    used unprotected: shards are published whole anyway, only work may be done twice.
-
-    Raises:
-        DataError: another generator is at work in the folder.
-        StorageError: the folder cannot be written.
-    """
-    path = make_folder(folder) / LOCK
-    with contextlib.ExitStack() as stack:
-        protected = True
-        if world.rank == 0:
-            handle = _open(path)
-            stack.callback(os.close, handle)
-            protected = _claim(handle, path)
-        world.barrier()
-        if world.rank != 0:
-            handle = _open(path)
-            stack.callback(os.close, handle)
-            _lock(handle, fcntl.LOCK_SH)
-        world.barrier()
-        yield protected
-
-
-def _claim(handle: int, path: Path) -> bool:
-    """Share the lock, after having had it alone; whether the file system knows locks."""
-    for attempt in range(_ATTEMPTS):
-        answer = _lock(handle, fcntl.LOCK_EX)
-        if answer:
-            os.truncate(handle, 0)
-            os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
-            answer = _lock(handle, fcntl.LOCK_SH)
-        if answer is None:
-            return False
-        if answer:
-            return True
-        time.sleep(_PAUSE_S * (attempt + 1 < _ATTEMPTS))
-    raise DataError(
-        f"{path.parent}: another generator is at work here ({_holder(path)}); wait for it, or "
-        f"stop it, and start again"
-    )
+def generating(folder: Path, world: World) -> AbstractContextManager[bool]:
+    """Hold ``folder`` for the ranks of ``world``; as ``locks.held``."""
+    return held(folder / LOCK, world, "generator")
 
 
 def is_generating(folder: Path) -> bool:
     """Whether a generator is at work in ``folder`` now (as far as its file system tells)."""
-    try:
-        handle = os.open(folder / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return _lock(handle, fcntl.LOCK_EX) is False
-    finally:
-        os.close(handle)
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise storage_error(path.parent, error) from error
-
-
-def _lock(handle: int, kind: int) -> bool | None:
-    """Take a lock or change its kind without waiting.
-
-    False where somebody else has it, None where the file system knows no locks.
-    """
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        if error.errno in _UNSUPPORTED:
-            return None
-        raise
-    return True
-
-
-def _holder(path: Path) -> str:
-    try:
-        who = json.loads(path.read_text())
-        return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError):
-        return "it just began"
+    return is_held(folder / LOCK)

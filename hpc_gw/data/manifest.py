@@ -22,6 +22,8 @@ from hpc_gw.waveforms.timegrid import TimeGrid
 FORMAT = "hpc_gw dataset 2"
 MANIFEST = "manifest.json"
 
+_REMEDY = "put back a copy of it, or generate the set again in another folder"
+
 _REAL = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
 _COMPLEX = {"float32": np.complex64, "float64": np.complex128}
 
@@ -182,7 +184,8 @@ class Manifest:
     @property
     def checksum(self) -> str:
         """Hexadecimal XXH128 of the spec and all records: of every byte of the set."""
-        content = {"spec": to_dict(self.spec), "shards": [to_dict(shard) for shard in self.shards]}
+        shards = [None if shard is None else to_dict(shard) for shard in self.shards]
+        content = {"spec": to_dict(self.spec), "shards": shards}
         return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
 
     def write(self, folder: Path) -> None:
@@ -214,12 +217,12 @@ class Manifest:
         path = folder / MANIFEST
         if not path.exists():
             raise DataError(f"{folder}: holds no dataset (no {MANIFEST}); generate it first")
-        content = read_json(path)
+        try:
+            content = read_json(path)
+        except DataError as error:
+            raise DataError(f"{error}; {_REMEDY}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise DataError(
-                f"{path}: not a manifest of this version ('{FORMAT}'); generate the set again in "
-                f"another folder"
-            )
+            raise DataError(f"{path}: not a manifest of this version ('{FORMAT}'); {_REMEDY}")
         try:
             spec = build(DatasetSpec, content["spec"], where=str(path))
             shards = tuple(
@@ -229,7 +232,7 @@ class Manifest:
             precision = None if found is None else build(Precision, found, where=str(path))
             return cls(spec, shards, content["recipe"], precision)
         except (KeyError, TypeError, ConfigError) as error:
-            raise DataError(f"{path}: the manifest is damaged ({error})") from error
+            raise DataError(f"{path}: the manifest is damaged ({error}); {_REMEDY}") from error
 
 
 def read_record(content: Any, path: Path) -> ShardRecord | None:

@@ -7,6 +7,7 @@ stands in its place, and the shard's record says its parameters and the reason.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from hpc_gw.data.encoding import encode, evaluate
 from hpc_gw.data.manifest import DatasetSpec, Quarantined
@@ -72,7 +73,7 @@ def _one_by_one(
     for i in range(len(parameters)):
         try:
             values[i] = evaluate(spec, engine, parameters[i : i + 1])[0].cpu().numpy()
-        except (MemoryError, OSError):
+        except (MemoryError, OSError, torch.cuda.OutOfMemoryError):  # the machine's, not the row's
             raise
         except Exception as error:
             reasons[i] = " ".join(f"{type(error).__name__}: {error}".split())

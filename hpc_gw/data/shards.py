@@ -9,9 +9,9 @@ disk's rate. The only file that knows h5py's view of shards.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,20 +69,9 @@ def write_shard(
         StorageError: the disk is full, or the folder cannot be written.
     """
     contiguous = spec.storage.compression == "none"
-    with published(path) as temporary, _full_disk_as_oserror():
+    with published(path) as temporary:
         write = _write_contiguous if contiguous else _write_compressed
         promise(write(temporary, spec, rows, parts), temporary.stat().st_size)
-
-
-@contextlib.contextmanager
-def _full_disk_as_oserror() -> Iterator[None]:
-    """h5py reports a disk that is full as a RuntimeError when it closes a file."""
-    try:
-        yield
-    except RuntimeError as error:
-        if code := re.search(r"errno = (\d+)", str(error)):
-            raise OSError(int(code[1]), str(error)) from error
-        raise
 
 
 def _write_contiguous(
@@ -126,7 +115,7 @@ def _write_compressed(
             "h22",
             shape,
             spec.storage.numpy_dtype,
-            chunks=(_chunk_rows(spec), *shape[1:]),
+            chunks=(_chunk_rows(rows.size, spec), *shape[1:]),
             track_times=False,
             **_filter(spec.storage),
         )
@@ -139,16 +128,65 @@ def _write_compressed(
 
 @contextlib.contextmanager
 def _created(path: Path, spec: DatasetSpec, rows: np.ndarray) -> Iterator[h5py.File]:
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["spec"] = json.dumps(to_dict(spec))
         file.create_dataset("row", data=rows.astype(np.int64), track_times=False)
         yield file
 
 
-def _chunk_rows(spec: DatasetSpec) -> int:
+@contextlib.contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to be written in the place of an empty one.
+
+    Raises:
+        OSError: the disk is full; not before the file is closed.
+    """
+    with _Disk(path) as disk, h5py.File(disk, "w") as file:
+        yield file
+
+
+class _Disk(io.FileIO):
+    """A file that HDF5 writes, and that tells of a full disk only when HDF5 is done with it.
+
+    HDF5 cannot close a file whose last bytes it could not write, and frees it once more later:
+    the process dies of a segmentation fault in place of saying what is wrong.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "r+")
+        self._error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of ``content``, or keep the error."""
+        view = memoryview(content).cast("B")
+        size = len(view)
+        try:
+            while view and not self._error:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, or keep the error."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = error
+            return size or 0
+
+    def close(self) -> None:
+        """Close the file, and raise the error that was kept."""
+        super().close()
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+
+def _chunk_rows(rows: int, spec: DatasetSpec) -> int:
     """One waveform a chunk; short waveforms share one of up to 64 KiB."""
-    return max(1, min(spec.rows_per_shard, spec.population.size, 65536 // spec.row_bytes))
+    return max(1, min(rows, 65536 // spec.row_bytes))
 
 
 def _filter(storage: StorageConfig) -> dict[str, Any]:
@@ -176,7 +214,7 @@ def open_shard(path: str | os.PathLike[str], spec: DatasetSpec, index: int) -> O
         DataError: the file is missing, damaged, or not the shard that was expected.
     """
     shape = spec.storage.shape(spec.shard_rows(index).size, spec.samples)
-    try:
+    with _damage_as_data_error(path):
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise DataError(f"{path}: not a shard of this version ('{FORMAT}')")
@@ -193,9 +231,16 @@ def open_shard(path: str | os.PathLike[str], spec: DatasetSpec, index: int) -> O
         if spec.storage.compression == "zstd":
             _hdf5plugin()  # makes the filter known
         return _CompressedShard(path)
+
+
+@contextlib.contextmanager
+def _damage_as_data_error(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What h5py and the system raise where a shard is missing or damaged, in words."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: the shard is missing; generate the set again") from error
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _damaged(path, error) from error
 
 
@@ -238,7 +283,8 @@ class _ContiguousShard:
     def open(self) -> None:
         """Open the file, if it is not."""
         if self._file < 0:
-            self._file = os.open(self._path, os.O_RDONLY)
+            with _damage_as_data_error(self._path):
+                self._file = os.open(self._path, os.O_RDONLY)
 
     def read(self, first: int, lines: list[np.ndarray]) -> None:
         """Whole rows in one call for up to a thousand of them; cropped ones in a call each."""
@@ -252,7 +298,8 @@ class _ContiguousShard:
     def _fill(self, lines: list[np.ndarray], position: int) -> None:
         views = [_bytes(line) for line in lines]
         while views:
-            count = os.preadv(self._file, views, position)
+            with _damage_as_data_error(self._path):
+                count = os.preadv(self._file, views, position)
             if not count:
                 raise _damaged(self._path, "it ends too early")
             position += count
@@ -267,6 +314,9 @@ class _ContiguousShard:
             os.close(self._file)
         self._file = -1
 
+    def __del__(self) -> None:
+        self.close()
+
 
 class _CompressedShard:
     """Reads through HDF5's filter, the rows asked for and no others."""
@@ -277,17 +327,16 @@ class _CompressedShard:
 
     def open(self) -> None:
         """Open the file, if it is not."""
-        self._file = self._file or h5py.File(self._path, "r")
+        with _damage_as_data_error(self._path):
+            self._file = self._file or h5py.File(self._path, "r")
 
     def read(self, first: int, lines: list[np.ndarray]) -> None:
         """All rows in one call; a cropped row is decompressed whole."""
         samples = len(lines[0])
-        try:
-            self.open()
-            assert self._file is not None
+        self.open()
+        assert self._file is not None
+        with _damage_as_data_error(self._path):
             values = self._file["h22"][first : first + len(lines), -samples:]
-        except (OSError, RuntimeError) as error:
-            raise _damaged(self._path, error) from error
         for line, value in zip(lines, values, strict=True):
             line[...] = value
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.data.encoding import decode, evaluate
 from hpc_gw.data.manifest import DatasetSpec, Manifest
+from hpc_gw.data.memory import Memory
 from hpc_gw.data.reader import ShardReader
 from hpc_gw.data.rows import waveforms
 from hpc_gw.data.verify import require_whole
@@ -112,6 +113,7 @@ class ShardSource:
                 f"{folder}: keeps the last {self.spec.samples} samples, {samples} are wanted; "
                 f"generate the set with storage.keep: whole in another folder"
             )
+        self._memory = Memory()
         self._reader = ShardReader(folder, self.spec, samples or self.spec.samples, local)
         if verify:
             require_whole(folder, manifest, part=part, progress=progress)
@@ -119,4 +121,7 @@ class ShardSource:
     def load(self, rows: np.ndarray) -> Tensor:
         """Waveforms of rows (B,), float32 or complex64, shape (B, samples); NaN where a row
         is ``excluded``."""
-        return torch.from_numpy(decode(self._reader.read(rows), self.spec.storage))
+        storage = self.spec.storage
+        shape = storage.shape(rows.size, self._reader.samples)
+        stored = self._reader.read(rows, self._memory.take(shape, storage.numpy_dtype))
+        return torch.from_numpy(decode(stored, storage))

@@ -210,6 +210,7 @@ def abort_ranks(code: int) -> None:
     """End the other MPI ranks: they would wait for this one for ever in their next barrier."""
     if (mpi := sys.modules.get("mpi4py.MPI")) is not None and mpi.COMM_WORLD.Get_size() > 1:
         sys.stderr.flush()
+        time.sleep(0.5)  # mpiexec drops what it has not passed on when it is told to abort
         mpi.COMM_WORLD.Abort(code)
 
 

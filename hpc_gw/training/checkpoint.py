@@ -67,7 +67,7 @@ def require_same_model(path: str | os.PathLike[str], found: Any, wanted: ModelCo
 
 
 FREE = (
-    "verify", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source", "keep",
+    "verify", "local", "threads", "log_steps", "checkpoint_steps", "tensorboard", "source", "keep",
     "recompute", "on_nan", "max_skips", "parallel",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they change no sample and no step."""

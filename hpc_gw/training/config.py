@@ -46,6 +46,8 @@ class TrainConfig:
         keep: how many of the newest checkpoints stay.
         log_steps: steps between records of the log.
         verify: check the shards' checksums before the first step.
+        local: folder on each node's own storage that shards are copied to first, and read from;
+            variables such as $TMPDIR are filled in. Empty: read where they are.
         threads: of torch in each process on a CPU; 0 leaves the choice to torch.
         tensorboard: write TensorBoard curves.
     """
@@ -73,5 +75,6 @@ class TrainConfig:
     keep: int = Field(default=3, ge=1)
     log_steps: int = Field(default=20, ge=1)
     verify: bool = True
+    local: str = ""
     threads: int = Field(default=0, ge=0, le=4096)
     tensorboard: bool = True

@@ -7,7 +7,6 @@ batches on any number of ranks: the order of samples and their augmentation are 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import signal
@@ -37,7 +36,7 @@ from hpc_gw.training.health import DivergedError, Health
 from hpc_gw.training.lamb import Lamb, make_optimizer
 from hpc_gw.training.log import RunLog
 from hpc_gw.training.run import Interrupted, Run
-from hpc_gw.training.runs import RunState
+from hpc_gw.training.runs import recorded
 from hpc_gw.training.schedule import Plateau, rate
 from hpc_gw.training.timing import StepTimer
 from hpc_gw.training.validation import mean_loss
@@ -115,7 +114,7 @@ class Trainer:
         """
         previous = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
         try:
-            with self._state(), lost_ranks():
+            with recorded(self.run.folder, self.world, self._about, Interrupted), lost_ranks():
                 while self.step < self.total and not self.plateau.exhausted(self.config.schedule):
                     self._epoch(self.step // self.sampler.steps)
                 self.checkpoints.wait()
@@ -124,25 +123,6 @@ class Trainer:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.run.folder / BEST
-
-    @contextlib.contextmanager
-    def _state(self) -> Iterator[None]:
-        """Keep ``run.json``, on rank 0; other ranks need no lock of their own."""
-        if self.world.rank:
-            yield
-            return
-        state = RunState(self.run.folder, self._about())
-        try:
-            yield
-        except BaseException as error:
-            stopped = isinstance(error, Interrupted)
-            reason = str(error) or type(error).__name__
-            state.set("stopped" if stopped else "failed", step=self.step, reason=reason)
-            raise
-        else:
-            state.set("finished", step=self.step)
-        finally:
-            state.close()
 
     def _epoch(self, epoch: int) -> None:
         self.model.train()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hpc_gw.distributed import World
 from hpc_gw.errors import DataError
 from hpc_gw.files import read_json, write_json
-from hpc_gw.locks import Lock, is_locked
+from hpc_gw.locks import held, is_held
 from hpc_gw.training.checkpoints import BEST, paths
 from hpc_gw.training.health import NONFINITE
 from hpc_gw.training.log import LOG, read_log
@@ -21,38 +23,38 @@ STATE, LOCK = "run.json", ".training"
 FORMAT = "hpc_gw run 1"
 
 
-class RunState:
-    """Keeps ``run.json`` up to date, and a second training out of the folder.
+@contextlib.contextmanager
+def recorded(
+    folder: Path, world: World, about: Callable[[], dict[str, Any]], stopped: type[BaseException]
+) -> Iterator[None]:
+    """Keep ``run.json`` up to date, and a second training out of the folder.
 
     Args:
         folder: the run's folder.
-        about: what is known at the start: step, total, ranks, recipe, ...
+        world: the ranks; rank 0 writes.
+        about: what is known of the run: step, total, ranks, recipe, ...; asked at both ends.
+        stopped: what is raised where the run was asked to stop; all else is a failure.
 
     Raises:
         DataError: another training is at work in the folder.
         StorageError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        self._lock = Lock(folder / LOCK)
-        if not self._lock.take():
-            raise DataError(
-                f"{folder}: another training is at work here ({self._lock.holder()}); wait for "
-                f"it, stop it, or choose another output folder"
-            )
-        self._folder = folder
-        host = {"host": platform.node(), "pid": os.getpid()}
-        self._content = {"format": FORMAT, **host, **about}
-        self.set("running")
+    def publish(state: str, reason: str = "") -> None:
+        if world.rank == 0:
+            host = {"host": platform.node(), "pid": os.getpid()}
+            content = {"format": FORMAT, "state": state, "reason": reason, **host, **about()}
+            write_json(folder / STATE, content)
 
-    def set(self, state: str, **changes: Any) -> None:
-        """Publish a state: running, finished, stopped, or failed with a reason."""
-        self._content |= {"state": state, **changes}
-        write_json(self._folder / STATE, self._content)
-
-    def close(self) -> None:
-        """Let others train in the folder."""
-        self._lock.release()
+    with held(folder / LOCK, world, "training"):
+        publish("running")
+        try:
+            yield
+        except BaseException as error:
+            state = "stopped" if isinstance(error, stopped) else "failed"
+            publish(state, str(error) or type(error).__name__)
+            raise
+        publish("finished")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +108,7 @@ def read_run(folder: Path) -> RunSummary:
     records = read_log(folder / LOG)
     losses = [r["val_loss"] for r in records if r.get("val_loss") is not None]
     state = about.get("state", "dead")
-    if state == "running" and not is_locked(folder / LOCK):
+    if state == "running" and not is_held(folder / LOCK):
         state = "dead"
     bad = folder / NONFINITE
     return RunSummary(
@@ -154,9 +156,9 @@ def describe(run: RunSummary) -> str:
     return "\n".join(lines)
 
 
-def to_json(run: RunSummary) -> str:
-    """A run as JSON."""
-    return json.dumps({**dataclasses.asdict(run), "folder": str(run.folder)}, indent=1)
+def to_json(runs: list[RunSummary]) -> str:
+    """Runs as JSON."""
+    return json.dumps([{**dataclasses.asdict(r), "folder": str(r.folder)} for r in runs], indent=1)
 
 
 def _number(value: float | None, width: int = 0) -> str:

@@ -14,6 +14,13 @@ class Engine(Protocol):
 
     Sign and phase: h22 = A exp(-i phi), phi growing in time; phi = 0 at ``times[0]``
     (what gwsurrogate gives for ``times=`` with ``f_low=0``); |h22| peaks at t = 0.
+
+    An engine may offer more calls on the same parameters, which a caller looks for with
+    ``hasattr`` and can do without:
+
+    - ``h22_real``: Re h22, float32 (B, T), bit for bit ``h22(parameters).real`` but faster.
+    - ``h22_double``: complex128 h22 (B, T), the engine's finest.
+    - ``h22_real_double``: its real part, float64 (B, T).
     """
 
     times: np.ndarray

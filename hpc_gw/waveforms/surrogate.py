@@ -7,8 +7,7 @@ are linear in the data, so they are done once for the vectors; a batch of wavefo
 ``nodes @ basis``, a sine and a cosine.
 
 On the paper's grid even that is mostly wasted: h22 is oversampled 30-fold during the inspiral.
-There the fast path evaluates every ``COARSE``-th sample and interpolates the rest
-(8-point Lagrange, one matrix product straight into the output).
+There the fast path evaluates few points and interpolates the rest (``upsampling``).
 
 References:
     Varma et al., arXiv:1812.07865, sections IV-VI (form of the model, eq. 43 the phase
@@ -17,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,10 +27,13 @@ from torch import Tensor
 from hpc_gw.errors import ParameterError
 from hpc_gw.manifold.physics import check_parameters, eta
 from hpc_gw.waveforms.surrogate_file import DataPiece, SurrogateData
-from hpc_gw.waveforms.upsampling import TwoLevelGrid
+from hpc_gw.waveforms.upsampling import MultirateGrid
 
 CHUNK = 16
 """Waveforms evaluated together: enough to feed the matrix products, few enough for the cache."""
+
+TILE = 256
+"""Times of the fast path in one matrix product: a product's last bits may hang on its size."""
 
 SPLINE_LEAD = 6
 """Sparse samples that the spline takes before the first wanted time, as gwsurrogate does."""
@@ -45,7 +48,8 @@ class SurrogateEngine:
         device: where the arithmetic happens and the result lies.
         phase_zero: time in M at which the phase is 0, at most ``times[0]``, the default. With
             the whole grid's first time, an engine on the last samples of that grid alone gives
-            what an engine on the whole grid gives there.
+            what an engine on the whole grid gives there; ``h22`` and ``h22_real`` bit for bit
+            on a CPU.
 
     Raises:
         ParameterError: times outside the surrogate's domain.
@@ -68,13 +72,11 @@ class SurrogateEngine:
         check_times(self.times, first, data.domain)
         self._phase_fit = _FitBank(data.phase, self.device)
         self._amplitude_fit = _FitBank(data.amplitude, self.device)
-        self._dense = _Basis(data, self.times, first, self.device)
-        self._grid = TwoLevelGrid.for_times(self.times)
-        self._coarse = (
-            _Basis(data, self._grid.coarse_times, first, self.device)
-            if self._grid is not None
-            else None
-        )
+        self._basis = _Basis(data, self.times, first, self.device)
+        self._grid = MultirateGrid.for_times(self.times, first)
+        coarse = _Basis(data, self._grid.coarse_times, first, self.device)
+        self._cycles = _tiles(coarse.phase * (-0.5 / math.pi))  # (tiles, n + 1, TILE)
+        self._amplitude = _tiles(coarse.amplitude).float()  # (tiles, n, TILE)
 
     def h22(self, parameters: np.ndarray | Tensor, out: Tensor | None = None) -> Tensor:
         """Complex64 h22, shape (B, T), for rows (q, s1, s2), on ``device``; no gradients.
@@ -87,57 +89,101 @@ class SurrogateEngine:
 
         Raises:
             ParameterError: a row outside the physical domain or this surrogate's bounds.
+            ValueError: ``out`` of another shape or type.
         """
-        with torch.no_grad():
-            rows = self._checked(parameters)
-            shape = (len(rows), self.times.size)
-            if out is None:
-                out = torch.empty(shape, dtype=torch.complex64, device=self.device)
-            elif tuple(out.shape) != shape or not out.is_contiguous():
-                raise ValueError(f"out has shape {tuple(out.shape)}, needs {shape}, contiguous")
-            first = 0
-            for chunk, count in _chunks(rows):
-                self._fast(chunk, out[first : first + count])
-                first += count
-            return out
+        rows = self._checked(parameters)
+        out = self._output(rows, torch.complex64, out)
+        for wanted, amplitude, angle in self._coarse(rows):
+            real = self._grid.upsample(amplitude * torch.cos(angle))
+            imaginary = self._grid.upsample(amplitude * torch.sin(angle))
+            for (place, x), (_, y) in zip(real, imaginary, strict=True):
+                target = out[wanted, place]
+                torch.complex(x[: len(target)], y[: len(target)], out=target)
+        return out
+
+    def h22_real(self, parameters: np.ndarray | Tensor, out: Tensor | None = None) -> Tensor:
+        """Float32 Re h22, shape (B, T): ``h22(parameters).real`` bit for bit, but faster.
+
+        The imaginary part is never made. ``out`` and what is raised are as in ``h22``.
+        """
+        rows = self._checked(parameters)
+        out = self._output(rows, torch.float32, out)
+        for wanted, amplitude, angle in self._coarse(rows):
+            for place, x in self._grid.upsample(amplitude * torch.cos(angle)):
+                target = out[wanted, place]
+                target.copy_(x[: len(target)])
+        return out
 
     def h22_double(self, parameters: np.ndarray | Tensor) -> Tensor:
         """Complex128 h22 (B, T), evaluated at every sample; differentiable in ``parameters``."""
+        rows = self._checked(parameters)
         parts = []
-        for rows, count in _chunks(self._checked(parameters)):
-            amplitude, phase = self._nodes_to_times(self._dense, rows)
-            parts.append(torch.polar(amplitude[:count], -phase[:count]))
-        return torch.cat(parts)
+        for chunk in torch.split(_padded(rows), CHUNK):
+            amplitude, phase = self._nodes_to_times(self._basis, chunk)
+            parts.append(torch.polar(amplitude, -phase))
+        return torch.cat(parts)[: len(rows)]
+
+    @torch.no_grad()
+    def h22_real_double(self, parameters: np.ndarray | Tensor) -> Tensor:
+        """Float64 Re h22 (B, T), evaluated at every sample: ``h22_double`` without Im h22."""
+        rows = self._checked(parameters)
+        out = torch.empty(len(rows), self.times.size, dtype=torch.float64, device=self.device)
+        padded = _padded(rows)
+        for first in range(0, len(rows), CHUNK):
+            target = out[first : first + CHUNK]
+            amplitude, phase = self._nodes_to_times(self._basis, padded[first : first + CHUNK])
+            torch.mul(amplitude[: len(target)], phase[: len(target)].cos_(), out=target)
+        return out
 
     def amplitude_phase(self, parameters: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Amplitude and phase [rad], float64 (B, T) each; differentiable in ``parameters``."""
         rows = self._checked(parameters)
-        return self._nodes_to_times(self._dense, rows)
+        return self._nodes_to_times(self._basis, rows)
 
     def phase(self, parameters: np.ndarray | Tensor) -> Tensor:
         """Phase [rad] alone, float64 (B, T); differentiable in ``parameters``."""
-        return self._phase(self._dense, self._checked(parameters))
+        return self._phase(self._basis, self._checked(parameters))
 
     def _nodes_to_times(self, basis: _Basis, rows: Tensor) -> tuple[Tensor, Tensor]:
         amplitude = self._amplitude_fit(_fit_variables(rows)) @ basis.amplitude
         return amplitude, self._phase(basis, rows)
 
     def _phase(self, basis: _Basis, rows: Tensor) -> Tensor:
-        newtonian = eta(rows[:, :1]) ** -0.375  # (B, 1)
-        nodes = torch.cat([self._phase_fit(_fit_variables(rows)), newtonian], dim=1)  # (B, n + 1)
-        return nodes @ basis.phase
+        return self._phase_nodes(_fit_variables(rows), _newtonian(rows)) @ basis.phase
 
-    def _fast(self, rows: Tensor, out: Tensor) -> None:
-        """Write h22 of the first of ``CHUNK`` rows into ``out``, complex64 (b, T)."""
-        basis = self._dense if self._coarse is None else self._coarse
-        amplitude, phase = (x[: len(out)] for x in self._nodes_to_times(basis, rows))
-        phase.mul_(-0.5 / np.pi)
-        phase.sub_(torch.round(phase))  # cycles in [-1/2, 1/2]
-        values = torch.polar(amplitude.float(), phase.float().mul_(2 * np.pi))
-        if self._grid is None:
-            out.copy_(values)
-        else:
-            self._grid.upsample(values, out)
+    def _phase_nodes(self, mapped: Tensor, newtonian: Tensor) -> Tensor:
+        return torch.cat([self._phase_fit(mapped), newtonian], dim=1)  # (B, n + 1)
+
+    @torch.no_grad()
+    def _coarse(self, rows: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """A and -phi of h22 at the grid's ``coarse_times``, ``CHUNK`` of the rows at a time.
+
+        Yields which rows they are (the last ones may be missing) and both as float32 (CHUNK,
+        tiles * TILE), the times in the last columns, -phi in [-pi, pi].
+        """
+        padded = _padded(rows)
+        variables, newtonian = _fit_variables(padded), _newtonian(padded)
+        tiles = len(self._cycles)
+        for first in range(0, len(rows), CHUNK):
+            chunk = slice(first, first + CHUNK)
+            phase = self._phase_nodes(variables[chunk], newtonian[chunk])
+            cycles = torch.bmm(phase.expand(tiles, -1, -1), self._cycles)  # (tiles, CHUNK, TILE)
+            cycles -= torch.round(cycles)
+            nodes = self._amplitude_fit(variables[chunk]).float()
+            amplitude = torch.bmm(nodes.expand(tiles, -1, -1), self._amplitude)
+            yield chunk, _line(amplitude), _line(cycles.mul_(2 * math.pi))
+
+    def _output(self, rows: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+        """``out`` if it fits, or new memory, (B, T)."""
+        shape = (len(rows), self.times.size)
+        if out is None:
+            return torch.empty(shape, dtype=dtype, device=self.device)
+        if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
+            raise ValueError(
+                f"out is {out.dtype} of shape {tuple(out.shape)}: needs to be contiguous, {dtype} "
+                f"and of shape {shape}"
+            )
+        return out
 
     def _checked(self, parameters: np.ndarray | Tensor) -> Tensor:
         if isinstance(parameters, Tensor):
@@ -147,18 +193,28 @@ class SurrogateEngine:
         return torch.from_numpy(rows).to(self.device)
 
 
-def _chunks(rows: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Pieces of exactly ``CHUNK`` rows, and how many of them are wanted.
+def _padded(rows: Tensor) -> Tensor:
+    """The rows, the last one repeated up to a multiple of ``CHUNK``.
 
-    A matrix product may round differently for other row counts, and a waveform must not depend
-    on the batch that it is asked for in: the last piece repeats its last row.
+    Arithmetic may round differently for other numbers of rows, and a waveform must not depend
+    on the batch that it is asked for in.
     """
-    for first in range(0, len(rows), CHUNK):
-        piece = rows[first : first + CHUNK]
-        count = len(piece)
-        if count < CHUNK:
-            piece = torch.cat([piece, piece[-1:].expand(CHUNK - count, 3)])
-        yield piece, count
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % CHUNK, 3)])
+
+
+def _tiles(basis: Tensor) -> Tensor:
+    """Vectors (n, C) as (tiles, n, TILE), counted from the end, zeros before the first column.
+
+    So the last columns of a basis are multiplied as they are in the whole basis.
+    """
+    padded = torch.nn.functional.pad(basis, (-basis.shape[1] % TILE, 0))
+    return padded.view(len(basis), -1, TILE).transpose(0, 1).contiguous()
+
+
+def _line(tiles: Tensor) -> Tensor:
+    """Values (tiles, B, TILE) -> float32 (B, tiles * TILE)."""
+    ordered = tiles.transpose(0, 1)
+    return ordered.to(torch.float32, memory_format=torch.contiguous_format).flatten(1)
 
 
 def check_rows(parameters: np.ndarray, bounds: np.ndarray, name: str) -> np.ndarray:
@@ -191,11 +247,13 @@ class _FitBank:
         self._groups = []
         for members in groups.values():
             fits = [piece.fits[j] for j in members]
+            points = tensor(fits[0].x_train).T.contiguous()  # (3, n_train)
             inverse = tensor([-0.5 / np.asarray(f.length_scale) ** 2 for f in fits])  # (k, 3)
             weights = tensor(
                 [f.data_std * f.y_std * f.constant * np.asarray(f.alpha) for f in fits]
             )  # (k, n_train)
-            self._groups.append((tensor(fits[0].x_train), inverse.T.contiguous(), weights.T))
+            # Powers of 2 are three times as fast as those of e.
+            self._groups.append((points, inverse / math.log(2), weights))
         ordered = [piece.fits[j] for j in order]
         self._slope = tensor([f.coef for f in ordered]).T.contiguous()  # (3, n)
         self._offset = tensor([f.intercept + f.data_mean + f.data_std * f.y_mean for f in ordered])
@@ -203,11 +261,16 @@ class _FitBank:
     def __call__(self, mapped: Tensor) -> Tensor:
         parts = []
         for points, inverse, weights in self._groups:
-            # By the direct difference: the expanded square loses half the digits.
-            square = (mapped[:, None, :] - points).square()  # (B, n_train, 3)
-            kernel = torch.exp(square.flatten(0, 1) @ inverse).view(*square.shape[:2], -1)
-            parts.append((kernel * weights).sum(1))  # (B, n_train, k) -> (B, k)
-        nodes = torch.cat(parts, dim=1) + mapped @ self._slope + self._offset
+            # By the direct difference: the expanded square loses half the digits. A product for
+            # each row: in one for all of them, the last rows may be rounded in another way.
+            square = (mapped[:, :, None] - points).square()  # (B, 3, n_train)
+            exponent = torch.bmm(inverse.expand(len(mapped), -1, -1), square)  # (B, k, n_train)
+            kernel = torch.exp2_(exponent)
+            # In place where no gradient needs it: the kernels are larger than a core's cache.
+            terms = kernel * weights if kernel.requires_grad else kernel.mul_(weights)
+            parts.append(terms.sum(-1))  # (B, k, n_train) -> (B, k)
+        linear = (mapped[:, :, None] * self._slope).sum(1)  # (B, 3, n) -> (B, n)
+        nodes = torch.cat(parts, dim=1) + linear + self._offset
         return nodes if self._restore is None else nodes[:, self._restore]
 
 
@@ -229,6 +292,11 @@ class _Basis:
         phase_at = spline(phase, times) - spline(phase, np.array([zero]))
         self.phase = torch.from_numpy(phase_at).to(device)
         self.amplitude = torch.from_numpy(spline(data.amplitude.ei_basis, times)).to(device)
+
+
+def _newtonian(rows: Tensor) -> Tensor:
+    """What the vector of the leading order in the phase is multiplied by, (B, 1)."""
+    return torch.pow(eta(rows[:, :1]), -0.375)
 
 
 def _fit_variables(rows: Tensor) -> Tensor:

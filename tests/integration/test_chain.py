@@ -96,7 +96,9 @@ def test_the_surrogate_is_shown_with_its_quality(capsys):
 @pytest.mark.parametrize(
     "command",
     [[], ["run"], ["generate"], ["train"], ["predict"], ["overlap"], ["report"], ["waveform"],
-     ["surrogate"], ["surrogate", "build"], ["surrogate", "pull"], ["surrogate", "show"]],
+     ["data"], ["data", "ls"], ["data", "verify"], ["data", "repair"], ["data", "stage"],
+     ["data", "export"], ["data", "import"], ["surrogate"],
+     ["surrogate", "build"], ["surrogate", "pull"], ["surrogate", "show"]],
 )  # fmt: skip
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -132,6 +134,17 @@ def test_a_stopped_run_hands_the_signal_on_and_resumes(tiny):
     assert run.returncode == 75, shown
     assert "checkpoint written" in shown and "Traceback" not in shown
     assert (tiny.parent / "run" / "last.pt").exists()
+
+
+def test_shards_are_copied_to_local_storage_and_read_there(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("NODE", str(tmp_path / "node"))
+    settings = ["--set", "train.local=$NODE", "--set", "train.epochs=1"]
+    assert main(["generate", str(tiny)]) == 0
+    assert main(["train", str(tiny), *settings]) == 0
+    copies = sorted((tmp_path / "node").glob("*/shard-*.h5"))
+    data = tiny.parent / "run" / "data"
+    originals = [*(data / "train").glob("shard-*.h5"), *(data / "validation").glob("shard-*.h5")]
+    assert sorted(map(sha256, copies)) == sorted(map(sha256, originals))
 
 
 def test_an_error_in_a_step_keeps_its_exit_code(tiny, capfd):
