@@ -31,9 +31,10 @@ types: setup
 test: setup lint types
 	$(BIN)/python -m pytest
 
-# make benchmarks   time the waveforms against gwsurrogate (and jaxnrsur, if it is installed)
+# make benchmarks   time waveforms and data against gwsurrogate and the published scheme
 benchmarks: setup
 	$(BIN)/python benchmarks/waveforms.py
+	$(BIN)/python benchmarks/data.py
 
 # make docs         the documentation, into site/
 docs: setup
