@@ -31,9 +31,10 @@ types: setup
 test: setup lint types
 	$(BIN)/python -m pytest
 
-# make benchmarks   time the waveforms against gwsurrogate (and jaxnrsur, if it is installed)
+# make benchmarks   time waveforms and data against gwsurrogate and the published scheme
 benchmarks: setup
 	$(BIN)/python benchmarks/waveforms.py
+	$(BIN)/python benchmarks/data.py
 
 # make horovod      build Horovod for this Python and torch, and install it (minutes, once)
 # Its last release asks compilers for C++14, and torch's headers need C++17: $(HOROVOD_CXX) is a

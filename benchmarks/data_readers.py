@@ -6,6 +6,7 @@ returns how many waveforms it delivered.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,10 @@ from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.data.streams import batches
 
 BATCH = 64
-RUNS = ShuffleConfig(kind="runs", run=16, lanes=16, window=16)
+RUNS = {
+    "whole": ShuffleConfig(kind="runs", run=8, lanes=16, window=8),  # blocks of 415 MB
+    "cone": ShuffleConfig(kind="runs", run=16, lanes=16, window=16),  # of 168 MB
+}
 GLOBAL = ShuffleConfig()
 
 Reader = Callable[[], int]
@@ -34,12 +38,18 @@ def shards(folder: Path) -> list[Path]:
 def ours(
     folder: Path, shuffle: ShuffleConfig, *, samples: int | None = None, limit: int = 0
 ) -> int:
-    """A pass over a set, or ``limit`` batches of it."""
-    source = ShardSource(folder, samples=samples, verify=False, progress=False)
+    """A pass over a set, or ``limit`` batches of it; as in training, later passes find the
+    source's memory at hand."""
+    source = open_source(folder, samples)
     sampler = Sampler(source.spec.population.size, BATCH, seed=1, limit=limit, shuffle=shuffle)
     order = sampler.order(0)
     stream = batches(source, lambda step: sampler.part(order, step, 0, 1), sampler.blocks(0))
     return sum(_touch(batch.inputs) for batch in stream)
+
+
+@functools.cache
+def open_source(folder: Path, samples: int | None) -> ShardSource:
+    return ShardSource(folder, samples=samples, verify=False, progress=False)
 
 
 def on_the_fly(source: EngineSource, rows: int) -> int:
