@@ -72,7 +72,7 @@ def _run(run: Path, options: dict[str, Any], common: list[str]) -> dict[str, Any
     result: dict[str, Any] = {**options, "diverged": code != 0}
     if code == 0:
         test, found = run / "data" / "test", run / "predictions.h5"
-        _hpc_gw("predict", str(run / "best.pt"), str(test), "-o", str(found))
+        _hpc_gw("predict", str(test), "--model", str(run / "best.pt"), "-o", str(found))
         _hpc_gw("overlap", str(found), "-o", str(run / "overlaps.h5"))
         result |= _judge(run)
     done.write_text(json.dumps(result))

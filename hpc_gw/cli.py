@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import traceback
@@ -84,11 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _dry_run(generate)
     train = _job_verb(verbs, "train", _train, "train the network (torchrun too)")
     _dry_run(train)
-    predict = verbs.add_parser("predict", help="predict the parameters of every row of a set")
-    predict.add_argument("checkpoint", type=Path, help="best.pt of a run")
-    predict.add_argument("data", type=Path, help="folder of a generated set")
-    predict.add_argument("-o", "--output", type=Path, default=Path("predictions.h5"))
-    predict.set_defaults(run=_predict)
+    _predict_verb(verbs)
     overlap = verbs.add_parser("overlap", help="overlap the waveforms of predictions and truths")
     overlap.add_argument("predictions", type=Path, help="predictions.h5")
     overlap.add_argument("-o", "--output", type=Path, default=Path("overlaps.h5"))
@@ -128,6 +125,28 @@ def _dry_run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--dry-run", action="store_true", help="say what would be done and what it costs, and stop"
     )
+
+
+def _predict_verb(verbs: Verbs) -> None:
+    text = "the parameters of a waveform, or of every row of a set"
+    predict = verbs.add_parser("predict", help=text, description=text)
+    predict.add_argument(
+        "data", type=Path, nargs="+", metavar="DATA", help="waveform files, or the folder of a set"
+    )
+    predict.add_argument(
+        "--model",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="best.pt of a run; default: the shipped one",
+    )
+    predict.add_argument(
+        "-o", "--output", type=Path, help="of a set: the file to write; default: predictions.h5"
+    )
+    predict.add_argument("--extend", action="store_true", help="continue a start that is missing")
+    predict.add_argument("--plot", type=Path, metavar="FILE", help="input and answer: .png or .pdf")
+    predict.add_argument("--json", action="store_true", help="print a list of objects")
+    engine_options(predict)
+    predict.set_defaults(run=_predict)
 
 
 def _waveform_verb(verbs: Verbs) -> None:
@@ -217,10 +236,44 @@ def _train(arguments: Arguments) -> None:
 
 def _predict(arguments: Arguments) -> None:
     alone(arguments)
+    data: list[Path] = arguments.data
+    for path in data:
+        if path.suffix == ".pt":
+            raise ConfigError(f"{path}: is a checkpoint; name it with --model {path}")
+    folders = [path for path in data if path.is_dir()]
+    if not folders:
+        _ask(arguments)
+        return
+    if len(data) > 1 or arguments.plot or arguments.json or arguments.extend:
+        raise ConfigError(
+            f"{folders[0]}: is a folder; give one set, without --plot, --json and --extend, which "
+            f"are for waveform files"
+        )
     from hpc_gw import stages  # noqa: PLC0415
 
-    found = stages.predict(arguments.checkpoint, arguments.data, arguments.output)
-    print(f"{len(found)} predictions: {arguments.output}")
+    output = arguments.output or Path("predictions.h5")
+    found = stages.predict(arguments.model, data[0], output)
+    print(f"{len(found)} predictions: {output}")
+
+
+def _ask(arguments: Arguments) -> None:
+    if arguments.output:
+        raise ConfigError(f"-o {arguments.output}: is for a set; for waveform files use --json")
+    from hpc_gw.answer import ask  # noqa: PLC0415
+
+    answers = ask(
+        arguments.data,
+        arguments.model,
+        engine_config(arguments),
+        extend=arguments.extend,
+        plot=arguments.plot,
+    )
+    if arguments.json:
+        print(json.dumps([answer.to_dict() for answer in answers], indent=1))
+    else:
+        print("\n".join(str(answer) for answer in answers))
+        if arguments.plot:
+            print(f"plot: {arguments.plot}")
 
 
 def _overlap(arguments: Arguments) -> None:

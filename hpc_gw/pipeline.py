@@ -98,7 +98,7 @@ def run_processes(started: Sequence[tuple[Sequence[str], Mapping[str, str]]]) ->
         for child in children:
             child.send_signal(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
     previous = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         while any(child.poll() is None for child in children):

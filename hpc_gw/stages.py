@@ -21,7 +21,7 @@ from hpc_gw.data.rows import BATCH, describe, waveforms
 from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
 from hpc_gw.data.stage import stage
 from hpc_gw.distributed import World, detect_launch, mpi_world, parallel
-from hpc_gw.errors import CheckpointError, ConfigError, DataError
+from hpc_gw.errors import DataError
 from hpc_gw.evaluation.evaluate import compute_overlaps
 from hpc_gw.evaluation.report import write_report
 from hpc_gw.evaluation.results import (
@@ -36,12 +36,11 @@ from hpc_gw.files import sha256
 from hpc_gw.job import SETS, JobConfig
 from hpc_gw.models.config import cone
 from hpc_gw.models.physics_head import quantities
+from hpc_gw.pretrained import load_network, pretrained_path
 from hpc_gw.provenance import recipe
-from hpc_gw.training.checkpoint import load_model
 from hpc_gw.training.checkpoints import BEST
 from hpc_gw.training.log import LOG
 from hpc_gw.training.loop import Trainer
-from hpc_gw.training.losses import LossConfig
 from hpc_gw.training.objective import make_objective
 from hpc_gw.training.run import Run
 from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
@@ -243,19 +242,18 @@ def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
     return source
 
 
-def predict(checkpoint: Path, data: Path, output: Path, *, batch: int = 256) -> Predictions:
+def predict(checkpoint: Path | None, data: Path, output: Path, *, batch: int = 256) -> Predictions:
     """Predict every row of a dataset with a trained network; writes and returns predictions.
+
+    Without a checkpoint, the network that ships with the package answers.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         DataError: the dataset is on another time grid than the network was trained on.
     """
-    model, content = load_model(checkpoint)
-    try:
-        grid = build(TimeGrid, content["context"]["time_grid"])
-        loss = build(LossConfig, content["train"]["loss"])
-    except (KeyError, ConfigError) as error:
-        raise CheckpointError(f"{checkpoint}: says not how it was trained ({error})") from error
+    checkpoint = checkpoint or pretrained_path()
+    network = load_network(checkpoint)
+    model, grid, loss = network.model, network.grid, network.loss
     source = ShardSource(data, samples=model.cone)
     if source.spec.time_grid != grid:
         raise DataError(
@@ -278,7 +276,7 @@ def predict(checkpoint: Path, data: Path, output: Path, *, batch: int = 256) -> 
         "manifest": sha256(data / MANIFEST),
         "engine": source.spec.engine_checksum,
     }
-    write_predictions(output, found, recipe(config=content["context"], inputs=inputs))
+    write_predictions(output, found, recipe(config=network.content["context"], inputs=inputs))
     return found
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from pathlib import Path
 import xxhash
 from tqdm import tqdm
 
-from hpc_gw.config import to_dict
 from hpc_gw.data.manifest import MANIFEST, Manifest, shard_name
 from hpc_gw.data.shards import checksum
 from hpc_gw.errors import DataError, StorageError

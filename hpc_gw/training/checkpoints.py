@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def newest(
 class Checkpoints:
     """Writes the checkpoints of a run in a thread; the loop waits only for a copy in memory.
 
+    As a context it lets the last one get to disk, however the run ends.
+
     Args:
         run: the run's folder.
         keep: how many of the newest stay.
@@ -65,8 +67,15 @@ class Checkpoints:
 
     def __init__(self, run: Path, keep: int) -> None:
         self._run, self._keep = run, keep
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: Future[None] | None = None
+        self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: futures.Future[None] | None = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pending is not None:
+            futures.wait([self._pending])  # its own error, if any, comes after that of the run
 
     def save(self, step: int, content: dict[str, Any], *, best: bool) -> None:
         """Publish ``content`` as the checkpoint of a step, and as the best if it is.

@@ -47,6 +47,12 @@ class RunLog:
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def step(self) -> None:
         """One more step is done."""
         self._bar.update()

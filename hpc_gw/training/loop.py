@@ -25,7 +25,7 @@ from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.data.streams import Batch, batches
 from hpc_gw.distributed import Parallel, lost_ranks
 from hpc_gw.errors import ConfigError
-from hpc_gw.files import make_folder
+from hpc_gw.locks import held
 from hpc_gw.models.batchnorm import synchronise
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
@@ -36,9 +36,10 @@ from hpc_gw.training.health import DivergedError, Health
 from hpc_gw.training.lamb import Lamb, make_optimizer
 from hpc_gw.training.log import RunLog
 from hpc_gw.training.run import Interrupted, Run
-from hpc_gw.training.runs import recorded
+from hpc_gw.training.runs import LOCK, recorded, remove_leftovers
 from hpc_gw.training.schedule import Plateau, rate
-from hpc_gw.training.timing import StepTimer
+from hpc_gw.training.timing import PARTS, StepTimer
+from hpc_gw.training.utilisation import Utilisation
 from hpc_gw.training.validation import mean_loss
 
 _SIGNAL_STEPS = 10  # with several ranks, steps between agreements to stop
@@ -71,6 +72,8 @@ class Trainer:
             self.model.compile()
         optimizer = make_optimizer(config.optimizer, self.model.parameters())
         self.module, self.optimizer = parallel.wrap(self.model, optimizer, config.accumulate)
+        seen = self.model.cone if config.crop else run.model.input_steps
+        self.utilisation = Utilisation(run.model, seen, self.device, config.precision)
         self.plateau = Plateau()
         self.step = 0  # global batches done, over all epochs
         self.samples = 0  # waveforms used by this process's ranks
@@ -81,15 +84,10 @@ class Trainer:
                 f"sets.validation: {run.validation.spec.population.size} rows for "
                 f"{self.world.size} ranks; each needs one at least"
             )
-        make_folder(run.folder)
         active = self.world.rank == 0
         self.checkpoints = Checkpoints(run.folder, config.keep)
-        self._resume()
-        self._saved = self.step
+        self._saved = 0  # step of the newest checkpoint
         self.health = Health(run.folder, config.on_nan, config.max_skips, active=active)
-        self.log = RunLog(
-            run.folder, self.step, self.total, active=active, tensorboard=config.tensorboard
-        )
 
     def _about(self) -> dict[str, Any]:
         """What ``hpc-gw runs`` shows of a run."""
@@ -105,24 +103,39 @@ class Trainer:
         }
 
     def fit(self) -> Path:
-        """Train to the end; returns the path of the best checkpoint.
+        """Train to the end, from the folder's newest checkpoint; returns the path of the best one.
 
         Raises:
+            DataError: another training is at work in the folder, of which nothing is touched.
+            CheckpointError: the folder holds another run, or no checkpoint that can be read.
             Interrupted: a signal asked to stop; the same command goes on.
             DivergedError: the gradient is not finite, and the policy is to stop.
             RanksLostError: another rank is gone; the same command goes on from a checkpoint.
         """
         previous = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
+        folder, world = self.run.folder, self.world
         try:
-            with recorded(self.run.folder, self.world, self._about, Interrupted), lost_ranks():
-                while self.step < self.total and not self.plateau.exhausted(self.config.schedule):
-                    self._epoch(self.step // self.sampler.steps)
-                self.checkpoints.wait()
+            with held(folder / LOCK, world, "training"):
+                self._resume()
+                with (
+                    RunLog(
+                        folder, self.step, self.total,
+                        active=world.rank == 0, tensorboard=self.config.tensorboard,
+                    ) as self.log,
+                    recorded(folder, world, self._about, Interrupted),
+                    self.checkpoints,
+                    lost_ranks(),
+                ):  # fmt: skip
+                    while not self._finished():
+                        self._epoch(self.step // self.sampler.steps)
+                    self.checkpoints.wait()
         finally:
-            self.log.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        return self.run.folder / BEST
+        return folder / BEST
+
+    def _finished(self) -> bool:
+        return self.step >= self.total or self.plateau.exhausted(self.config.schedule)
 
     def _epoch(self, epoch: int) -> None:
         self.model.train()
@@ -141,12 +154,17 @@ class Trainer:
             self._stop_if_asked()
             if self.step % self.config.checkpoint_steps == 0:
                 self._save()
+            timer.begin()
         self._finish_epoch(epoch)
         self._stop_if_asked()
 
     def _record(self, epoch: int, values: dict[str, float]) -> None:
         if isinstance(self.optimizer, Lamb):
             values |= self.optimizer.spread()
+        if self.world.size > 1:
+            values["wire_bytes"] = self.parallel.wire_bytes
+        seconds = sum(values[part] for part in PARTS)
+        values |= self.utilisation.report(self.config.batch / self.world.size, seconds)
         self.log.show(loss=values["loss"])
         lr = self.optimizer.param_groups[0]["lr"]
         self.log.record(epoch, self.step, self.samples, lr=lr, **values)
@@ -271,7 +289,12 @@ class Trainer:
             self.checkpoints.save(self.step, content, best=best)
 
     def _resume(self) -> None:
-        """Go on from the folder's newest checkpoint that can be read, if there is one."""
+        """Go on from the folder's newest checkpoint that can be read, if there is one.
+
+        Only while the folder is locked: the files that a killed run left half-written are removed.
+        """
+        if self.world.rank == 0:
+            remove_leftovers(self.run.folder)
         found = newest(self.run.folder, self.device, quiet=self.world.rank > 0)
         if found is None:
             return
@@ -280,7 +303,7 @@ class Trainer:
         checkpoint.require_same_run(path, content, to_dict(self.config), self._data)
         checkpoint.restore(path, self.model, content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.step = content["step"]
+        self.step = self._saved = content["step"]
         self.plateau = Plateau(**content["plateau"])
 
     @property

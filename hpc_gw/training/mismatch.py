@@ -54,8 +54,10 @@ class PhaseMismatch:
     def __call__(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """(B, 3), (B, 3) rows (q, s1, s2) -> mismatch (B,), float64, differentiable.
 
-        A row outside the surrogate's bounds counts as the nearest point inside.
+        A row outside the surrogate's bounds counts as the nearest point inside; the mismatch of one
+        that is not a number is not a number, and its gradient is the caller's other losses'.
         """
+        lost = predicted.isnan().any(1)  # of a training that diverges: the surrogate refuses them
         with torch.no_grad():
             # Truths that went through float32 may lie outside by a rounding: 0.8 becomes
             # 0.80000001.
@@ -65,11 +67,13 @@ class PhaseMismatch:
             (omega,) = torch.gradient(phase, spacing=(self._times,), dim=1)
             omega = omega - (weight * omega).sum(1, keepdim=True)
             slope = weight * omega / (weight * omega.square()).sum(1, keepdim=True)
-        difference = self._engine.phase(self._inside(predicted)) - phase
+        difference = (
+            self._engine.phase(self._inside(predicted.masked_fill(lost[:, None], 0.0))) - phase
+        )
         difference = difference - (weight * difference).sum(1, keepdim=True)  # phi_c
         t_c = (slope * difference).sum(1, keepdim=True)
         residual = difference - omega * t_c
-        return 0.5 * (weight * residual.square()).sum(1)
+        return 0.5 * (weight * residual.square()).sum(1).masked_fill(lost, torch.nan)
 
     def _inside(self, rows: Tensor) -> Tensor:
         """The nearest rows inside the surrogate's bounds, float64."""

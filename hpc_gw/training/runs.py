@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import platform
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc_gw.distributed import World
-from hpc_gw.errors import DataError
+from hpc_gw.errors import DataError, StorageError
 from hpc_gw.files import read_json, write_json
-from hpc_gw.locks import held, is_held
-from hpc_gw.training.checkpoints import BEST, paths
+from hpc_gw.locks import is_held
+from hpc_gw.training.checkpoints import BEST, FOLDER, paths
 from hpc_gw.training.health import NONFINITE
 from hpc_gw.training.log import LOG, read_log
 
@@ -27,16 +28,15 @@ FORMAT = "hpc_gw run 1"
 def recorded(
     folder: Path, world: World, about: Callable[[], dict[str, Any]], stopped: type[BaseException]
 ) -> Iterator[None]:
-    """Keep ``run.json`` up to date, and a second training out of the folder.
+    """Keep ``run.json`` up to date.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, whose ``LOCK`` is held.
         world: the ranks; rank 0 writes.
         about: what is known of the run: step, total, ranks, recipe, ...; asked at both ends.
         stopped: what is raised where the run was asked to stop; all else is a failure.
 
     Raises:
-        DataError: another training is at work in the folder.
         StorageError: the folder cannot be written.
     """
 
@@ -46,15 +46,22 @@ def recorded(
             content = {"format": FORMAT, "state": state, "reason": reason, **host, **about()}
             write_json(folder / STATE, content)
 
-    with held(folder / LOCK, world, "training"):
-        publish("running")
-        try:
-            yield
-        except BaseException as error:
-            state = "stopped" if isinstance(error, stopped) else "failed"
+    publish("running")
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, stopped) else "failed"
+        with contextlib.suppress(StorageError):  # the first error tells more
             publish(state, str(error) or type(error).__name__)
-            raise
-        publish("finished")
+        raise
+    publish("finished")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed training left half-written; the folder's ``LOCK`` must be held."""
+    stale = [folder.glob(f".{name}.*.tmp") for name in (BEST, STATE, LOG)]
+    for path in itertools.chain(*stale, (folder / FOLDER).glob(".step-*.tmp")):
+        path.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hpc_gw.distributed import Parallel
 
-_PARTS = ("data_s", "compute_s", "communication_s")
+PARTS = ("data_s", "compute_s", "communication_s")
 
 
 class StepTimer:
@@ -20,12 +20,19 @@ class StepTimer:
     """
 
     def __init__(self) -> None:
-        self._seconds = dict.fromkeys(_PARTS, 0.0)
+        self._seconds = dict.fromkeys(PARTS, 0.0)
         self._steps = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """The next batch is asked for; what was done since the last step belongs to none.
+
+        Records, checkpoints, and agreements of the ranks, in which a fast one waits for a slow one.
+        """
         self._mark = time.perf_counter()
 
     def data_arrived(self) -> None:
-        """The loop has its batch: it waited since the last step ended."""
+        """The loop has its batch: it waited since it asked for it."""
         now = time.perf_counter()
         self._seconds["data_s"] += now - self._mark
         self._mark = now
@@ -45,7 +52,7 @@ class StepTimer:
         Every rank must call it; one small message is exchanged.
         """
         world, count = parallel.world, max(self._steps, 1)
-        own = [self._seconds[name] / count for name in _PARTS]
+        own = [self._seconds[name] / count for name in PARTS]
         times = torch.zeros(world.size, len(own), dtype=torch.float64)
         times[world.rank] = torch.tensor(own, dtype=torch.float64)
         means = torch.stack([value.detach().double().cpu() for value in values.values()])
@@ -54,10 +61,10 @@ class StepTimer:
         message = message.cpu()
         times = message[len(values) :].view(world.size, -1)
         found = dict(zip(values, (message[: len(values)] / world.size).tolist(), strict=True))
-        found |= dict(zip(_PARTS, times.mean(0).tolist(), strict=True))
+        found |= dict(zip(PARTS, times.mean(0).tolist(), strict=True))
         if world.size > 1:
             busy = times[:, :2].sum(1)
             found |= {"slowest_rank": float(busy.argmax()), "slowest_s": float(busy.max())}
-        self._seconds, self._steps = dict.fromkeys(_PARTS, 0.0), 0
-        self._mark = time.perf_counter()
+        self._seconds, self._steps = dict.fromkeys(PARTS, 0.0), 0
+        self.begin()
         return found

@@ -193,14 +193,14 @@ def test_predictions_need_a_whole_checkpoint_and_the_right_grid(capsys, finished
     data, output = finished / "data" / "test", tmp_path / "p.h5"
     broken = tmp_path / "broken.pt"
     broken.write_bytes((finished / "best.pt").read_bytes()[:5000])
-    assert "not readable" in refuse(capsys, "predict", broken, data, "-o", output)
+    assert "not readable" in refuse(capsys, "predict", data, "--model", broken, "-o", output)
     torch.save({"weights": 1}, broken)
-    assert "not a checkpoint" in refuse(capsys, "predict", broken, data, "-o", output)
-    assert "no such" in refuse(capsys, "predict", tmp_path / "no.pt", data, "-o", output)
+    assert "not a checkpoint" in refuse(capsys, "predict", data, "--model", broken, "-o", output)
+    assert "no such" in refuse(capsys, "predict", data, "--model", tmp_path / "no.pt", "-o", output)
     assert main(["generate", str(tiny), "--sets", "test", "--set", "time_grid.t_max=100"]) == 0
     capsys.readouterr()
     other = tiny.parent / "run" / "data" / "test"
-    assert "time" in refuse(capsys, "predict", finished / "best.pt", other, "-o", output)
+    assert "time" in refuse(capsys, "predict", other, "--model", finished / "best.pt", "-o", output)
     assert not output.exists()
 
 

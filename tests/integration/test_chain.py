@@ -14,10 +14,11 @@ from hpc_gw.cli import main
 from hpc_gw.files import sha256
 from hpc_gw.job import load_job
 from hpc_gw.manifold.populations import GridConfig
+from hpc_gw.training.checkpoints import paths
 
 
 def test_every_result_is_there_and_says_how_it_was_made(finished):
-    for name in ("best.pt", "last.pt", "train.jsonl", "predictions.h5", "overlaps.h5"):
+    for name in ("best.pt", "run.json", "train.jsonl", "predictions.h5", "overlaps.h5"):
         assert (finished / name).exists(), name
     report = finished / "report"
     for name in ("report.html", "table1.md", "table1.tex", "table1.json"):
@@ -51,7 +52,8 @@ def test_a_second_run_repeats_nothing_that_is_done(finished, tmp_path):
 def test_each_step_can_be_given_by_hand(finished, tmp_path, capsys):
     predictions, overlaps = tmp_path / "p.h5", tmp_path / "o.h5"
     data = finished / "data" / "test"
-    assert main(["predict", str(finished / "best.pt"), str(data), "-o", str(predictions)]) == 0
+    model = str(finished / "best.pt")
+    assert main(["predict", str(data), "--model", model, "-o", str(predictions)]) == 0
     with h5py.File(predictions) as mine, h5py.File(finished / "predictions.h5") as theirs:
         assert np.array_equal(mine["prediction"][:], theirs["prediction"][:])
     assert main(["overlap", str(predictions), "-o", str(overlaps)]) == 0
@@ -133,7 +135,7 @@ def test_a_stopped_run_hands_the_signal_on_and_resumes(tiny):
         _, shown = run.communicate(timeout=60)
     assert run.returncode == 75, shown
     assert "checkpoint written" in shown and "Traceback" not in shown
-    assert (tiny.parent / "run" / "last.pt").exists()
+    assert paths(tiny.parent / "run")
 
 
 def test_shards_are_copied_to_local_storage_and_read_there(tiny, tmp_path, monkeypatch):

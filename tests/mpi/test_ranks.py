@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from hpc_gw.files import sha256
+from hpc_gw.training.checkpoints import newest
 from tests.integration.conftest import TINY
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
@@ -96,12 +97,12 @@ def test_two_training_ranks_learn_what_one_learns(tmp_path):
             torchrun(2, *words) if ranks == 2 else start([sys.executable, "-m", "hpc_gw", *words])
         )
         assert done.returncode == 0, done.stderr
-        weights.append(torch.load(folder / "run" / "last.pt", weights_only=True)["weights"])
+        content = newest(folder / "run")[1]
+        assert content["step"] == 32
+        weights.append(content["weights"])
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
         assert torch.allclose(value, weights[1][name], rtol=1e-3, atol=2e-5), name
-    first = torch.load(tmp_path / "1" / "run" / "last.pt", weights_only=True)
-    assert first["step"] == 32
 
 
 def test_a_run_that_was_stopped_goes_on_with_another_number_of_ranks(tmp_path):
@@ -118,10 +119,10 @@ def test_a_run_that_was_stopped_goes_on_with_another_number_of_ranks(tmp_path):
             assert start(words).returncode == 0
         else:
             assert stop_when_it_trains(words, run / "train.jsonl") == 75
-            step = torch.load(run / "last.pt", weights_only=True)["step"]
+            step = newest(run)[1]["step"]
             assert 0 < step < 480
             assert torchrun(2, *words[3:]).returncode == 0
-        assert torch.load(run / "last.pt", weights_only=True)["step"] == 480
+        assert newest(run)[1]["step"] == 480
         records = map(json.loads, (run / "train.jsonl").read_text().splitlines())
         finals.append([r["val_loss"] for r in records if "val_loss" in r])
     # From the stop on, rounding differs and grows a hundredfold an epoch from the third on (so it

@@ -21,7 +21,7 @@ SERIAL = SerialWorld()
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    monkeypatch.setattr(lock, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(locks, "_PAUSE_S", 0.0)
 
 
 def test_a_folder_is_held_while_it_is_worked_in_and_not_longer(tmp_path):

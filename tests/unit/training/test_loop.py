@@ -1,100 +1,33 @@
 """The training loop: exact resume, world-size invariance of the data, stops and refusals."""
 
 import dataclasses
-import errno
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
 import torch
 
 from hpc_gw.data.generate import generate
-from hpc_gw.data.manifest import DatasetSpec, StorageConfig
-from hpc_gw.data.sources import EngineSource, ShardSource
+from hpc_gw.data.sources import ShardSource
 from hpc_gw.distributed import SerialWorld
 from hpc_gw.distributed.parallel import SerialParallel
-from hpc_gw.errors import CheckpointError, StorageError
-from hpc_gw.manifold.populations import DrawsConfig
-from hpc_gw.models.config import ModelConfig
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import AugmentConfig
-from hpc_gw.training.checkpoints import BEST, newest, paths
-from hpc_gw.training.config import TrainConfig
+from hpc_gw.training.checkpoints import BEST, newest
 from hpc_gw.training.health import NONFINITE, DivergedError
 from hpc_gw.training.lamb import OptimizerConfig
 from hpc_gw.training.log import LOG
 from hpc_gw.training.loop import Trainer
 from hpc_gw.training.losses import LossConfig
-from hpc_gw.training.objective import make_objective
-from hpc_gw.training.run import Interrupted, Run
+from hpc_gw.training.run import Interrupted
 from hpc_gw.training.schedule import ScheduleConfig
-from hpc_gw.waveforms.engines import EngineConfig
-from hpc_gw.waveforms.timegrid import TimeGrid
-
-GRID = TimeGrid(kind="chirp", samples=64)
-MODEL = ModelConfig(
-    input_steps=64, stem_channels=4, stem_kernel=8, stem_stride=4, stacks=1, dilations=(1, 2),
-    residual_channels=4, gate_channels=4, root_channels=8, root_outputs=2, root_steps=16,
-    leaf_width=16, dropout=0.1, norm_momentum=0.1, standardize=True,
-)  # fmt: skip
-CONFIG = TrainConfig(
-    source="on_the_fly", batch=8, epochs=3, optimizer=OptimizerConfig(lr=1e-3),
-    schedule=ScheduleConfig(kind="cosine", warmup=0.1, stop_after=0),
-    loss=LossConfig(kind="physics", standardize=True), checkpoint_steps=5, log_steps=2,
-    tensorboard=False,
-)  # fmt: skip
-CPU = torch.device("cpu")
-
-
-def spec_of(engine, rows, seed, values="real"):
-    return DatasetSpec(
-        name="set", population=DrawsConfig(count=rows, seed=seed), time_grid=GRID, samples=64,
-        storage=StorageConfig(values=values, shard_bytes=3000), engine=engine.name,
-        engine_checksum=engine.checksum,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def make_run(tmp_path, chirp_engine):
-    def make(name="run", model=MODEL, values="real", rows=64, **changes):
-        config = dataclasses.replace(CONFIG, **changes)
-        return Run(
-            model=model,
-            config=config,
-            train=EngineSource(spec_of(chirp_engine, rows, 1, values), chirp_engine),
-            validation=EngineSource(spec_of(chirp_engine, 16, 2, values), chirp_engine),
-            objective=make_objective(config.loss, EngineConfig(file="embedded"), GRID, CPU),
-            folder=tmp_path / name,
-            context={"name": name},
-        )
-
-    return make
-
-
-def fit(run):
-    trainer = Trainer(run, SerialParallel(CPU))
-    trainer.fit()
-    return trainer
-
-
-def stop_after(trainer, step):
-    """Ask the trainer to stop as a batch system does, after a number of steps."""
-    original = trainer._optimise
-
-    def optimise(batch):
-        parts = original(batch)
-        if trainer.step + 1 == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return parts
-
-    trainer._optimise = optimise
-
-
-def same_weights(one, other):
-    pairs = zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True)
-    return all(torch.equal(value, twin) for (_, value), twin in pairs)
+from tests.unit.training.conftest import (
+    CPU,
+    MODEL,
+    fit,
+    same_weights,
+    stop_after,
+)
 
 
 def test_a_run_writes_best_and_last_checkpoints_and_its_log(make_run):
@@ -117,9 +50,9 @@ def test_stopped_and_resumed_gives_the_weights_of_an_uninterrupted_run(make_run,
     with pytest.raises(Interrupted, match=f"step {step} of 24") as caught:
         stopped.fit()
     assert caught.value.exit_code == 75
-    resumed = Trainer(make_run("stopped"), SerialParallel(CPU))
-    assert resumed.step == step
-    resumed.fit()
+    assert newest(stopped.run.folder)[1]["step"] == step
+    resumed = fit(make_run("stopped"))
+    assert resumed.samples == 8 * (24 - step)
     assert same_weights(whole, resumed)
     logs = [
         [
@@ -180,46 +113,6 @@ def test_training_stops_early_when_validation_does_not_improve(make_run):
     trainer = fit(make_run(**config))
     # nothing is learned; BatchNorm's running statistics alone change the validation loss
     assert trainer.step < 50 * 8
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(make_run):
-    fit(make_run())
-    other = dataclasses.replace(MODEL, leaf_width=8)
-    with pytest.raises(CheckpointError, match=r"model\.leaf_width: 16, configured: 8"):
-        Trainer(make_run(model=other), SerialParallel(CPU))
-
-
-def test_a_folder_with_a_run_on_other_data_is_refused(make_run):
-    fit(make_run())
-    with pytest.raises(CheckpointError, match=r"training set\.population"):
-        Trainer(make_run(rows=128), SerialParallel(CPU))
-
-
-def test_a_folder_with_another_run_is_refused(make_run):
-    fit(make_run())
-    with pytest.raises(CheckpointError, match=r"train\.batch: 8, configured: 4"):
-        Trainer(make_run(batch=4), SerialParallel(CPU))
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
-def test_a_damaged_checkpoint_is_one_clear_line(make_run, content):
-    trainer = fit(make_run(epochs=1))
-    path = paths(trainer.run.folder)[0]
-    path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
-    with pytest.raises(CheckpointError, match="not readable as a checkpoint") as caught:
-        checkpoint.load(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_checkpoint_cannot_run_code(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (os.system, ("touch " + str(tmp_path / "owned"),))
-
-    torch.save({"format": checkpoint.FORMAT, "weights": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError):
-        checkpoint.load(tmp_path / "evil.pt")
-    assert not (tmp_path / "owned").exists()
 
 
 def test_global_batches_do_not_depend_on_the_number_of_ranks(make_run):
@@ -293,69 +186,6 @@ def test_settings_that_change_no_sample_may_change_on_resume(make_run):
         stopped.fit()
     changes = dict(verify=False, log_steps=3, checkpoint_steps=7)
     assert same_weights(whole, fit(make_run("stopped", **changes)))
-
-
-def test_a_full_disk_keeps_the_old_checkpoint(make_run, monkeypatch):
-    trainer = fit(make_run())
-    path = paths(trainer.run.folder)[0]
-    before = path.read_bytes()
-
-    def full(path, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(type(trainer.run.folder), "write_bytes", full)
-    with pytest.raises(StorageError, match="disk is full"):
-        trainer._save()
-        trainer.checkpoints.wait()
-    monkeypatch.undo()
-    assert path.read_bytes() == before
-
-
-def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(make_run, capsys):
-    whole = fit(make_run("whole"))
-    trainer = Trainer(make_run("kept", keep=2, checkpoint_steps=3), SerialParallel(CPU))
-    stop_after(trainer, 14)
-    with pytest.raises(Interrupted):
-        trainer.fit()
-    kept = paths(trainer.run.folder)
-    assert [path.name for path in kept] == ["step-000000014.pt", "step-000000012.pt"]
-    kept[0].write_bytes(kept[0].read_bytes()[:-1000])
-    again = Trainer(make_run("kept", keep=2, checkpoint_steps=3), SerialParallel(CPU))
-    assert again.step == 12
-    said = capsys.readouterr().err
-    assert "step-000000014.pt" in said and "going back to the checkpoint before" in said
-    again.fit()
-    assert same_weights(whole, again)
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused(make_run):
-    trainer = fit(make_run())
-    for path in paths(trainer.run.folder):
-        path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no checkpoint of it can be read"):
-        fit(make_run())
-
-
-def test_a_checkpoint_says_where_it_stands_and_what_it_was_trained_on(make_run):
-    trainer = Trainer(make_run(), SerialParallel(CPU))
-    stop_after(trainer, 13)
-    with pytest.raises(Interrupted):
-        trainer.fit()
-    _, content = newest(trainer.run.folder)
-    assert content["sampler"] == {"epoch": 1, "seed": 0, "step": 5}
-    assert content["recipe"]["inputs"]["train"] == trainer.run.train.checksum
-
-
-def test_what_is_saved_is_of_the_step_though_training_goes_on(make_run):
-    trainer = Trainer(make_run(), SerialParallel(CPU))
-    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    trainer._save()
-    with torch.no_grad():
-        for parameter in trainer.model.parameters():
-            parameter.add_(1)
-    trainer.checkpoints.wait()
-    _, content = newest(trainer.run.folder)
-    assert all(torch.equal(content["weights"][k], v) for k, v in before.items())
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])

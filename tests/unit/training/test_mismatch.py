@@ -70,3 +70,15 @@ def test_an_answer_outside_the_domain_counts_as_the_nearest_inside(mismatch, sur
     assert mismatch(outside, truth) == mismatch(edge, truth)
     mismatch(outside, truth).sum().backward()
     assert torch.isfinite(outside.grad).all()
+
+
+def test_rows_that_are_no_numbers_have_no_mismatch_and_leave_the_others_theirs(mismatch):
+    near, truth = pair(0.05)
+    expected = mismatch(near, truth)
+    near[3, 1] = torch.nan
+    near.requires_grad_()
+    found = mismatch(near, truth)
+    others = torch.arange(24) != 3
+    assert found[3].isnan() and torch.equal(found[others], expected[others])
+    found[others].sum().backward()
+    assert near.grad.isfinite().all()

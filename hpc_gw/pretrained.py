@@ -1,0 +1,327 @@
+"""The networks that ship with the package: weights, and a card that says what they are worth.
+
+    python -m hpc_gw.pretrained RUN
+
+makes both files from the folder of a finished job: ``<name>.pt``, a checkpoint without the
+optimizer's state, and ``<name>.json``, the card; ``--page docs/models.md`` also writes the
+card's numbers into that page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpc_gw.config import build
+from hpc_gw.constants import QUANTITIES
+from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
+from hpc_gw.evaluation.results import Overlaps, Predictions, read_overlaps, read_predictions
+from hpc_gw.evaluation.statistics import PAPER_TABLE_1, failures_as_zero
+from hpc_gw.files import published, read_json, sha256, write_json
+from hpc_gw.manifold.physics import s_eff, sigma_eff
+from hpc_gw.manifold.populations import DrawsConfig
+from hpc_gw.models.physics_head import quantities
+from hpc_gw.models.wavenet import WaveNet
+from hpc_gw.training.checkpoint import load, load_model, publish, to_bytes
+from hpc_gw.training.losses import LossConfig
+from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
+from hpc_gw.waveforms.engines import EngineConfig, load_engine
+from hpc_gw.waveforms.timegrid import TimeGrid
+
+DEFAULT = "compact"
+
+KEPT = ("model", "weights", "step", "train", "data", "context", "recipe")
+"""What a shipped checkpoint keeps."""
+
+BINS = (1.0, 1.25, 2.0, 4.0, np.inf)
+"""Edges of predicted q, between which errors are gathered."""
+
+FILES = 4096
+"""Random waveforms that are read as files are, for the uncertainties of ``hpc-gw predict``."""
+
+MARKS = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+
+LIMITS = (
+    "Trained on q in [1, 8] and spins in [-0.8, 0.8]: outside of them an answer means nothing.",
+    "Reads h22 in r h / M from -10000 M to +130 M about its peak, phase 0 at the first sample.",
+    "Near q = 1 the bodies are alike: sigma_eff is found, the difference of the spins hardly.",
+    "Knows waveforms of the surrogate that it was trained on, without noise, one mode: not NR.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network, and how to ask it."""
+
+    model: WaveNet
+    grid: TimeGrid
+    """The times whose Re h22 it reads."""
+
+    loss: LossConfig
+    """Its loss, which says how outputs become quantities."""
+
+    content: dict[str, Any]
+    """The rest of its checkpoint."""
+
+
+def pretrained_path(name: str = DEFAULT) -> Path:
+    """Path of a shipped checkpoint.
+
+    Raises:
+        CheckpointError: none of that name is shipped.
+    """
+    folder = Path(str(resources.files("hpc_gw.models") / "weights"))
+    path = folder / f"{name}.pt"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.pt"))) or "none"
+        raise CheckpointError(f"{name}: no network of that name is shipped; there is: {names}")
+    return path
+
+
+def load_card(checkpoint: Path | None = None) -> dict[str, Any] | None:
+    """The card beside a checkpoint, the shipped one by default; ``None`` if it has none."""
+    path = checkpoint or pretrained_path()
+    beside = path.with_suffix(".json")
+    card = read_json(beside) if beside.is_file() else None
+    if not isinstance(card, dict) or card.get("sha256") != sha256(path):
+        return None
+    return card
+
+
+def load_network(checkpoint: Path | None = None) -> Network:
+    """A trained network, the shipped one by default.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+    """
+    path = checkpoint or pretrained_path()
+    model, content = load_model(path)
+    try:
+        grid = build(TimeGrid, content["context"]["time_grid"])
+        loss = build(LossConfig, content["train"]["loss"])
+    except (KeyError, ConfigError) as error:
+        raise CheckpointError(f"{path}: says not how it was trained ({error})") from error
+    return Network(model, grid, loss, content)
+
+
+@torch.no_grad()
+def answers_of(network: Network, h22: np.ndarray) -> np.ndarray:
+    """The five quantities (B, 5), float64, of h22 (B, G) on the network's grid."""
+    real = torch.from_numpy(np.ascontiguousarray(h22.real, dtype=np.float32))
+    outputs = network.model(real[:, -network.model.cone :]).double()
+    return quantities(outputs, network.loss.head, damping=network.loss.damping).numpy()
+
+
+def judge_files(
+    network: Network, engine: EngineConfig, count: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """How a network answers waveforms that are read as files are: their peak is looked for.
+
+    The surrogate's |h22| peaks near t = 0, not at it. So the median of its peaks is where files'
+    peaks are put, and what remains of the offset is in the errors.
+
+    Args:
+        network: to be judged.
+        engine: makes ``count`` random waveforms (``FILES``), at 0.5 M.
+
+    Returns:
+        ``peak`` [M], ``waveforms``, and ``by_predicted_q`` (``error_intervals``).
+    """
+    count = count or FILES
+    times = np.arange(network.grid.t_min - 5.0, 135.0, 0.5)
+    source, grid = load_engine(engine, times), network.grid.times()
+    population = DrawsConfig(count=count, seed=seed)
+    points = population.parameters(np.arange(count))
+    batches = [points[first : first + 64] for first in range(0, count, 64)]
+    some = [source.h22(rows).numpy() for rows in batches[:4]]
+    peak = float(np.median([peak_time(times, h22) for rows in some for h22 in rows]))
+    answers = []
+    for rows in batches:
+        read = [
+            Columns(times - peak_time(times, h22), h22.astype(np.complex128))
+            for h22 in source.h22(rows).numpy()
+        ]
+        placed = np.stack([onto_grid(columns, grid, peak=peak)[0] for columns in read])
+        answers.append(answers_of(network, placed))
+    q, s1, s2 = points.T
+    truth = np.column_stack([points, sigma_eff(q, s1, s2), s_eff(q, s1, s2)])
+    found = error_intervals(truth, np.concatenate(answers))
+    return {"peak": peak, "waveforms": count, "by_predicted_q": found}
+
+
+def error_intervals(truth: np.ndarray, answer: np.ndarray) -> list[dict[str, Any]]:
+    """5 % and 95 % quantiles of answer - truth, (N, 5) both, for each of ``BINS`` of answered q.
+
+    Binned by the answer, as that is what one knows of a waveform. Rows that are not finite belong
+    to no bin.
+    """
+    q, error = answer[:, 0], answer - truth
+    found = []
+    for low, high in itertools.pairwise(BINS):
+        rows = error[(q >= low) & (q < high) & np.isfinite(error).all(axis=1)]
+        if len(rows):
+            ends = np.quantile(rows, (0.05, 0.95), axis=0).T.tolist()
+            upper = float(high) if np.isfinite(high) else None
+            by_name = dict(zip(QUANTITIES, ends, strict=True))
+            found.append({"q_low": low, "q_high": upper, "count": len(rows), "errors": by_name})
+    return found
+
+
+def accuracy(predictions: Predictions, overlaps: Overlaps | None, table: Any) -> dict[str, Any]:
+    """Numbers of the card: errors, overlaps, and the report's own Table 1."""
+    size = np.abs(predictions.prediction - predictions.truth)
+    size = np.where(np.isfinite(size), size, np.inf)  # a failure is the worst
+    ranks = {"median": 0.5, "p90": 0.9}
+    found: dict[str, Any] = {
+        "waveforms": len(predictions),
+        "failures": int((~np.isfinite(predictions.prediction)).any(axis=1).sum()),
+        "abs_error": {
+            name: {
+                key: _finite(np.quantile(size[:, i], level, method="higher"))
+                for key, level in ranks.items()
+            }
+            for i, name in enumerate(QUANTITIES)
+        },
+    }
+    if overlaps is not None:
+        value = failures_as_zero(overlaps.overlap)
+        levels = (0.0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
+        found["overlap_quantiles"] = {f"{p:g}": float(np.quantile(value, p)) for p in levels}
+        found["table1"] = table
+    return found
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def make_pretrained(run: Path, folder: Path, name: str | None = None) -> dict[str, Any]:
+    """Write ``<name>.pt`` and ``<name>.json`` of a finished run; returns the card.
+
+    Raises:
+        CheckpointError: there is no best.pt.
+        DataError: the run has no report, or its files are not of one another.
+    """
+    checkpoint, judged = run / "best.pt", run / "report" / "table1.json"
+    content = load(checkpoint)
+    if not judged.is_file():
+        raise DataError(f"{run}: has no report yet; finish the job with hpc-gw run first")
+    predictions, overlaps = read_predictions(run / "predictions.h5"), run / "overlaps.h5"
+    inputs = predictions.recipe.get("inputs") or {}
+    if inputs.get(checkpoint.name) != sha256(checkpoint):
+        raise DataError(f"{run}: its predictions are of another best.pt; predict again")
+    found = read_overlaps(overlaps)
+    if found.predictions_sha256 != sha256(run / "predictions.h5"):
+        raise DataError(f"{run}: its overlaps are of other predictions; compute them again")
+    table = read_json(judged)
+    if table.get("total") != len(found):
+        raise DataError(f"{judged}: is not of these overlaps; make the report again")
+    return write_pretrained(content, folder, name, accuracy(predictions, found, table))
+
+
+def write_pretrained(
+    content: dict[str, Any], folder: Path, name: str | None, numbers: dict[str, Any]
+) -> dict[str, Any]:
+    """Write both files from a checkpoint's content and the ``accuracy`` of its network."""
+    label = name or str(content["context"]["name"])
+    weights = folder / f"{label}.pt"
+    publish(weights, to_bytes({key: content[key] for key in KEPT}))
+    data, train = content["data"]["train"], content["train"]
+    file = content["context"]["engine"]["file"] or "embedded"
+    card = {
+        "name": label,
+        "sha256": sha256(weights),
+        "bytes": weights.stat().st_size,
+        "created": content["recipe"]["created"],
+        "command": f"hpc-gw run jobs/{content['context']['name']}.yaml",
+        "weights": sum(value.numel() for value in content["weights"].values()),
+        "training": {
+            "waveforms": data["population"].get("count"),
+            "epochs": train["epochs"],
+            "batch": train["batch"],
+            "seed": train["seed"],
+            "steps": content["step"],
+        },
+        "engine": {"name": data["engine"], "sha256": data["engine_checksum"]},
+        "accuracy": numbers,
+        "files": judge_files(load_network(weights), EngineConfig(file=file)),
+        "limits": list(LIMITS),
+        "recipe": content["recipe"],
+    }
+    write_json(weights.with_suffix(".json"), card)
+    return card
+
+
+def numbers_section(card: dict[str, Any]) -> str:
+    """The card's accuracy in Markdown, the paper's Table 1 beside it."""
+    found = card["accuracy"]
+    table, lines = found.get("table1"), []
+    lines += [
+        f"On {found['waveforms']:,} waveforms, {found['failures']} without an answer:",
+        "",
+        "| | median abs. error | 90 % below |",
+        "|---|---:|---:|",
+    ]
+    for key, row in found["abs_error"].items():
+        lines.append(f"| {key} | {_cell(row['median'])} | {_cell(row['p90'])} |")
+    if table:
+        lines += ["", "| prediction − truth | | min | Q1 | median | Q3 | max |"]  # noqa: RUF001
+        lines += ["|---|---|---:|---:|---:|---:|---:|"]
+        for key, paper in PAPER_TABLE_1.items():
+            ours = " | ".join(_cell(value) for value in table["table"][key].values())
+            lines.append(f"| {key} | this network | {ours} |")
+            lines.append(f"| | paper | {' | '.join(_cell(value) for value in paper)} |")
+        lines += ["", "| overlap at most | this network | paper |", "|---|---:|---:|"]
+        for limit, count in table["counts"].items():
+            theirs = table["paper"]["counts"][limit]
+            lines.append(
+                f"| {limit} | {count:,} ({count / table['total']:.2%}) | {theirs:,} "
+                f"({theirs / table['paper']['total']:.2%}) |"
+            )
+        lines += ["", f"Mean overlap {table['mean_overlap']:.4f}."]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.4f}"
+
+
+def write_page(page: Path, card: dict[str, Any]) -> None:
+    """Put the card's numbers between the two marks of a page."""
+    text = page.read_text()
+    if not all(mark in text for mark in MARKS):
+        raise DataError(f"{page}: lacks the lines {MARKS[0]} and {MARKS[1]}")
+    before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+    with published(page) as temporary:
+        temporary.write_text(f"{before}{MARKS[0]}\n{numbers_section(card)}\n{MARKS[1]}{after}")
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m hpc_gw.pretrained", description=__doc__)
+    parser.add_argument("run", type=Path, help="output folder of a finished job")
+    here = Path(str(resources.files("hpc_gw.models") / "weights"))
+    parser.add_argument("-o", "--output", type=Path, default=here, help="folder of both files")
+    parser.add_argument("--name", help="of the files; default: the job's")
+    parser.add_argument("--page", type=Path, help="a page to write the numbers into")
+    arguments = parser.parse_args()
+    try:
+        card = make_pretrained(arguments.run, arguments.output, arguments.name)
+        if arguments.page:
+            write_page(arguments.page, card)
+    except HpcGwError as error:
+        print(f"pretrained: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{arguments.output / card['name']}.pt and .json: {card['bytes']:,} bytes of weights")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
