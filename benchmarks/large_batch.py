@@ -135,6 +135,7 @@ def _draw(path: Path, results: list[dict[str, Any]]) -> None:
         axis.set(xscale="log", yscale="log", xlabel="batch (waveforms)", ylabel=label)
         axis.set_xticks(sorted({r["train.batch"] for r in results}), minor=False)
         axis.get_xaxis().set_major_formatter(mpl.ticker.ScalarFormatter())
+        axis.get_xaxis().set_minor_locator(mpl.ticker.NullLocator())
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
