@@ -17,6 +17,9 @@ from hpc_gw.cli_data import Arguments, Verbs, alone, data_verb, engine_config, e
 from hpc_gw.cli_runs import runs_verb
 from hpc_gw.errors import ConfigError, HpcGwError
 
+_PRINTING = ("runs", "report", "surrogate", "waveform")
+"""Verbs whose output may be cut short (``| head``) without anything being left undone."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 75 for 'start again'."""
@@ -34,8 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("hpc-gw: interrupted; the same command goes on where it can", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if arguments.verb in _PRINTING:  # whoever read has seen enough
+            return 0
+        from hpc_gw.distributed import abort_ranks  # noqa: PLC0415
+
+        abort_ranks(1)
+        return 1
     except Exception:
         # A defect of ours, not bad input: show where, and do not leave other ranks waiting.
         from hpc_gw.distributed import abort_ranks  # noqa: PLC0415

@@ -29,8 +29,15 @@ def _ls(arguments: argparse.Namespace) -> None:
     for folder in arguments.folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; name one that holds trainings")
-    runs = [read_run(folder) for folder in find_runs(arguments.folders)]
+    runs, broken = [], []
+    for folder in find_runs(arguments.folders):
+        try:
+            runs.append(read_run(folder))
+        except DataError as error:
+            broken.append(str(error))
     print(to_json(runs) if arguments.json else table(runs))
+    if broken:
+        raise DataError(f"{len(broken)} of {len(runs) + len(broken)} cannot be read: {broken[0]}")
 
 
 def _show(arguments: Arguments) -> None:

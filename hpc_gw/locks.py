@@ -82,31 +82,32 @@ def _sign(handle: int) -> None:
         os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
 
 
-def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock file now, as far as its file system tells."""
+def is_held(path: Path) -> bool | None:
+    """Whether somebody holds the lock file now; None where its file system cannot tell."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return _lock(handle, fcntl.LOCK_EX) is False
+        free = _lock(handle, fcntl.LOCK_EX)
+        return None if free is None else not free
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool) -> Iterator[bool | None]:
     """Hold the lock file ``path`` alone; with ``wait`` as soon as nobody else does.
 
-    Yields False where another process holds it (never with ``wait``). True on a file system that
-    knows no locks: what is done under this one must do no harm when it is done twice.
+    Yields True, or False where another process holds it (never with ``wait``); None on a file
+    system that knows no locks: somebody else may be at the same work.
 
     Raises:
         StorageError: the file cannot be made.
     """
     handle = _open(path)
     try:
-        yield _lock(handle, fcntl.LOCK_EX, wait=wait) is not False
+        yield _lock(handle, fcntl.LOCK_EX, wait=wait)
     finally:
         os.close(handle)
 

@@ -18,4 +18,4 @@ def generating(folder: Path, world: World) -> AbstractContextManager[bool]:
 
 def is_generating(folder: Path) -> bool:
     """Whether a generator is at work in ``folder`` now (as far as its file system tells)."""
-    return is_held(folder / LOCK)
+    return bool(is_held(folder / LOCK))

@@ -108,13 +108,15 @@ class _Copy:
             return True
         lock = self.target.with_name(f".{self.target.name}.lock")
         with locked(lock, wait=wait) as mine:
-            if mine:
-                if not self._there(check):
+            if mine is False:
+                return False
+            if not self._there(check):
+                if mine:  # nobody else is at it: these are of processes that were killed
                     for leftover in self.target.parent.glob(f".{self.target.name}.*.tmp"):
-                        leftover.unlink(missing_ok=True)  # of a process that was killed
-                    self._copy()
-                lock.unlink(missing_ok=True)  # whoever has it open finds the copy there
-        return mine
+                        leftover.unlink(missing_ok=True)
+                self._copy()
+            lock.unlink(missing_ok=True)  # whoever has it open finds the copy there
+        return True
 
     def _there(self, check: bool) -> bool:
         try:

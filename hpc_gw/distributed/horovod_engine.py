@@ -130,6 +130,9 @@ class HorovodParallel:
         with optimizer.skip_synchronize():
             optimizer.step()
 
+    def discard(self) -> None:
+        """Nothing is kept."""
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the ranks, in place."""
         start = self._traffic.mark()

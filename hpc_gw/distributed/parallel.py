@@ -131,6 +131,10 @@ class Parallel(Protocol):
         """``optimizer.step()``, after ``finish``, without communicating again."""
         ...
 
+    def discard(self) -> None:
+        """Forget what compression kept of a step whose gradient was not finite; on every rank."""
+        ...
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the ranks, in place; every rank must call it, in the same order."""
         ...
@@ -167,6 +171,9 @@ class SerialParallel:
     def step(self, optimizer: Optimizer) -> None:
         """The optimizer's own."""
         optimizer.step()
+
+    def discard(self) -> None:
+        """Nothing is kept."""
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The tensor itself."""

@@ -83,6 +83,7 @@ class TorchParallel:
         self._config = config
         self._group = dist.distributed_c10d._get_default_group()
         self._traffic = Traffic(device)
+        self._power: PowerSGDState | None = None
         self._ready: Any = None  # when the newest bucket of gradients was
 
     @property
@@ -113,7 +114,7 @@ class TorchParallel:
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
             )
-        state = None
+        state: PowerSGDState | None = None
         if self._config.compression == "powersgd":
             state = PowerSGDState(
                 None,
@@ -121,6 +122,7 @@ class TorchParallel:
                 start_powerSGD_iter=self._config.powersgd_start,
                 orthogonalization_epsilon=1e-8,  # a gradient may be 0: ReLU, frozen parts
             )
+        self._power = state
         module.register_comm_hook(state, self._hook)
         return module, optimizer
 
@@ -141,13 +143,21 @@ class TorchParallel:
         future = powerSGD_hook(state, bucket)
         sent = (state.total_numel_after_compression - before) * bucket.buffer().element_size()
         self._traffic.sent(size if whole else sent)
-        if self.device.type == "cpu":
+        if torch.distributed.get_backend() == "gloo":
             # Its second and third all-reduce start when the one before is done, in a thread of
             # gloo's: beside others they would come in another order on each rank.
             future.wait()
             self._traffic.waited(self._ready)
             self._ready = self._traffic.mark()
         return future
+
+    def discard(self) -> None:
+        """Forget PowerSGD's error feedback and its matrices."""
+        if self._power is not None:
+            for kept in (
+                self._power.error_dict, self._power.p_memory_dict, self._power.q_memory_dict
+            ):  # fmt: skip
+                kept.clear()
 
     @contextlib.contextmanager
     def micro_step(self, module: nn.Module, *, last: bool) -> Iterator[None]:

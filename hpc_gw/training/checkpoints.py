@@ -100,7 +100,10 @@ class Checkpoints:
         if best:  # before the other: who resumes from that step finds its best
             checkpoint.publish(self._run / BEST, image)
         checkpoint.publish(self._run / FOLDER / f"step-{step:09d}.pt", image)
-        for old in paths(self._run)[self._keep :]:
+        # Later ones are of a run that went on from before them: damaged, or to be done again.
+        known = {path: int(path.stem.removeprefix("step-")) for path in paths(self._run)}
+        kept = [path for path, number in known.items() if number <= step][: self._keep]
+        for old in known.keys() - set(kept):
             with contextlib.suppress(FileNotFoundError):
                 old.unlink()
 

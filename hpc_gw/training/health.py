@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpc_gw.errors import HpcGwError
-from hpc_gw.files import storage_error
+from hpc_gw.files import published, storage_error
 
 NONFINITE = "nonfinite.jsonl"
 
@@ -31,6 +32,18 @@ class Health:
     def __init__(self, folder: Path, policy: str, max_skips: int, *, active: bool) -> None:
         self._path, self._policy, self._max_skips = folder / NONFINITE, policy, max_skips
         self._active, self._in_a_row = active, 0
+
+    def begin(self, step: int) -> None:
+        """Forget what is written of ``step`` and later ones: they will be done again."""
+        if not self._active or not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text().splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a crash
+                if json.loads(line)["step"] < step:
+                    kept.append(line + "\n")
+        with published(self._path) as temporary:
+            temporary.write_text("".join(kept))
 
     def good(self) -> None:
         """A step was finite."""

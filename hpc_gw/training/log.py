@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from hpc_gw.errors import StorageError
 from hpc_gw.files import published, storage_error
 
 LOG = "train.jsonl"
@@ -41,17 +44,30 @@ class RunLog:
         kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= step]
         with published(self._path) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept) if step else "")
-        self._file = self._path.open("a", buffering=1)
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+        with self._storage():
+            self._file = self._path.open("a", buffering=1)
+            if tensorboard:
+                from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self.close()
+        except StorageError:
+            if error is None:  # else the first error is the one to tell
+                raise
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[None]:
+        """A full disk in words."""
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(self._path, error) from error
 
     def step(self) -> None:
         """One more step is done."""
@@ -74,21 +90,21 @@ class RunLog:
         }
         # JSON has no NaN: a loss that is not finite is recorded as null.
         record |= {k: v if abs(v) < float("inf") else None for k, v in values.items()}
-        try:
+        with self._storage():
             self._file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise storage_error(self._path, error) from error
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close everything."""
         self._bar.close()
-        if self._file is not None:
+        if self._file is None:
+            return
+        with self._storage():
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+            if self._board is not None:
+                self._board.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -79,10 +79,10 @@ class Trainer:
         self.samples = 0  # waveforms used by this process's ranks
         self._times = torch.from_numpy(run.train.spec.time_grid.times())
         self._stop = False
-        if run.validation.spec.population.size < self.world.size:
+        judged = run.validation.spec.population.size - run.validation.excluded.size
+        if judged < self.world.size:
             raise ConfigError(
-                f"sets.validation: {run.validation.spec.population.size} rows for "
-                f"{self.world.size} ranks; each needs one at least"
+                f"sets.validation: {judged} rows for {self.world.size} ranks; each needs one"
             )
         active = self.world.rank == 0
         self.checkpoints = Checkpoints(run.folder, config.keep)
@@ -115,8 +115,11 @@ class Trainer:
         previous = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
         folder, world = self.run.folder, self.world
         try:
-            with held(folder / LOCK, world, "training"):
+            with held(folder / LOCK, world, "training") as protected:
+                if protected and world.rank == 0:  # nobody else is writing
+                    remove_leftovers(folder)
                 self._resume()
+                self.health.begin(self.step)
                 with (
                     RunLog(
                         folder, self.step, self.total,
@@ -198,6 +201,9 @@ class Trainer:
         count = self.config.accumulate
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
+        # BatchNorm's running statistics move before a step is known to be good.
+        skip = self.config.on_nan == "skip"
+        before = [buffer.clone() for buffer in self.model.buffers()] if skip else []
         for i, (x, y) in enumerate(zip(inputs.chunk(count), truth.chunk(count), strict=True)):
             with self.parallel.micro_step(self.module, last=i + 1 == count):
                 loss, parts = self.run.objective(self._forward(self.module, x), y)
@@ -207,7 +213,8 @@ class Trainer:
         self.parallel.finish(self.optimizer)
         bound = self.config.optimizer.clip if self.config.optimizer.kind != "lamb" else 0.0
         # LAMB clips by itself. The averaged gradient is the same on every rank: all decide alike.
-        norm = _total_norm(self.model)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if bound:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), bound, norm)
         if bool(torch.isfinite(norm)):
@@ -217,6 +224,10 @@ class Trainer:
             place = batch.step * self.config.batch
             rows = self._order[place : place + self.config.batch]
             self.health.bad(self.step, rows, loss=float(sums["loss"]), grad_norm=float(norm))
+            self.parallel.discard()
+            with torch.no_grad():
+                for buffer, value in zip(self.model.buffers(), before, strict=True):
+                    buffer.copy_(value)
         return {**sums, "grad_norm": norm}
 
     def _forward(self, module: nn.Module, inputs: Tensor) -> Tensor:
@@ -265,7 +276,7 @@ class Trainer:
         return mean_loss(
             self.run.validation,
             lambda inputs, truth: self.run.objective(self._forward(self.model, inputs), truth),
-            self.config.batch,
+            self.config.batch // (self.world.size * self.config.accumulate),
             self.parallel,
         )
 
@@ -289,12 +300,7 @@ class Trainer:
             self.checkpoints.save(self.step, content, best=best)
 
     def _resume(self) -> None:
-        """Go on from the folder's newest checkpoint that can be read, if there is one.
-
-        Only while the folder is locked: the files that a killed run left half-written are removed.
-        """
-        if self.world.rank == 0:
-            remove_leftovers(self.run.folder)
+        """Go on from the folder's newest checkpoint that can be read, if there is one."""
         found = newest(self.run.folder, self.device, quiet=self.world.rank > 0)
         if found is None:
             return
@@ -338,10 +344,6 @@ class Trainer:
                 f"training stopped at step {self.step} of {self.total}, checkpoint written "
                 f"({self.run.folder}); the same command goes on from there"
             )
-
-
-def _total_norm(model: nn.Module) -> Tensor:
-    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
 
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

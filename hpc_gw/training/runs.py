@@ -115,7 +115,7 @@ def read_run(folder: Path) -> RunSummary:
     records = read_log(folder / LOG)
     losses = [r["val_loss"] for r in records if r.get("val_loss") is not None]
     state = about.get("state", "dead")
-    if state == "running" and not is_held(folder / LOCK):
+    if state == "running" and is_held(folder / LOCK) is False:
         state = "dead"
     bad = folder / NONFINITE
     return RunSummary(

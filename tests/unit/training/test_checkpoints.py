@@ -84,6 +84,21 @@ def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(make_r
     assert same_weights(whole, again)
 
 
+def test_a_damaged_newer_checkpoint_does_not_push_out_a_good_one(make_run):
+    trainer = Trainer(make_run("kept", checkpoint_steps=3), SerialParallel(CPU))
+    stop_after(trainer, 14)
+    with pytest.raises(Interrupted):
+        trainer.fit()
+    for path in paths(trainer.run.folder)[:1]:
+        path.write_bytes(b"")
+    again = Trainer(make_run("kept", keep=1, checkpoint_steps=1), SerialParallel(CPU))
+    stop_after(again, 13)
+    with pytest.raises(Interrupted):
+        again.fit()
+    assert [path.name for path in paths(trainer.run.folder)] == ["step-000000013.pt"]
+    assert newest(trainer.run.folder)[1]["step"] == 13
+
+
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused(make_run):
     trainer = fit(make_run())
     for path in paths(trainer.run.folder):

@@ -170,6 +170,21 @@ def test_bad_steps_are_skipped_if_asked_for_and_their_rows_written_down(make_run
     assert bad_steps(run)[1]["rows"] == trainer.sampler.order(1)[3 * 8 : 4 * 8].tolist()
 
 
+def test_a_bad_step_leaves_no_trace_in_the_running_statistics(make_run):
+    run = make_run(on_nan="skip", epochs=1)
+    trainer = Trainer(run, SerialParallel(CPU))
+    original = trainer._input
+
+    def broken(waveforms):
+        inputs = original(waveforms)
+        return inputs * float("nan") if trainer.step == 3 else inputs
+
+    trainer._input = broken
+    trainer.fit()
+    assert trainer.step == 8 and [bad["step"] for bad in bad_steps(run)] == [3]
+    assert all(torch.isfinite(value).all() for value in trainer.model.buffers())
+
+
 def test_too_many_bad_steps_in_a_row_stop_training(make_run):
     run = make_run(on_nan="skip", max_skips=3)
     trainer = poison(Trainer(run, SerialParallel(CPU)), run, {2, 4, 5, 6})
