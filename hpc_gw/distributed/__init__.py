@@ -7,8 +7,9 @@ needs neither.
 
 from __future__ import annotations
 
+from hpc_gw.distributed.join import parallel
 from hpc_gw.distributed.launch import Launch, detect_launch, gpus, leave
-from hpc_gw.distributed.parallel import Parallel, ParallelConfig, lost_ranks, parallel
+from hpc_gw.distributed.parallel import Parallel, ParallelConfig, lost_ranks
 from hpc_gw.distributed.worlds import (
     MpiWorld,
     SerialWorld,

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hpc_gw.config import STRICT
-from hpc_gw.distributed.launch import Launch, choose_device, detect_launch, mark_joined
 from hpc_gw.distributed.worlds import SerialWorld, World
 from hpc_gw.errors import ConfigError, RanksLostError
 
@@ -181,38 +180,6 @@ class SerialParallel:
 
     def broadcast(self, module: nn.Module) -> None:
         """Nobody to tell."""
-
-
-@contextlib.contextmanager
-def parallel(config: ParallelConfig | None = None) -> Iterator[Parallel]:
-    """Join the other training ranks, if a launcher started some; leave them at the end.
-
-    Raises:
-        LaunchError: the ranks were started in a way that cannot work.
-        MissingDependencyError: Horovod is asked for, and not installed.
-        ConfigError: a compression that the engine does not have.
-        RanksLostError: another rank died, or fell silent.
-    """
-    config = config or ParallelConfig()
-    launch = detect_launch()
-    if launch.size == 1:
-        yield SerialParallel(choose_device(launch))
-        return
-    with _joined(config, launch) as ranks:
-        mark_joined(launch)
-        with lost_ranks():
-            yield ranks
-
-
-def _joined(config: ParallelConfig, launch: Launch) -> AbstractContextManager[Parallel]:
-    if config.engine == "horovod" or (config.engine == "auto" and launch.launcher == "horovodrun"):
-        from hpc_gw.distributed.horovod_engine import horovod_ranks  # noqa: PLC0415
-
-        require_horovods(config.compression)
-        return horovod_ranks(config, launch)
-    from hpc_gw.distributed.torch_engine import torch_ranks  # noqa: PLC0415
-
-    return torch_ranks(config, launch)
 
 
 @contextlib.contextmanager
