@@ -20,7 +20,7 @@ from hpc_gw.files import make_folder, storage_error
 
 # EBADF: NFS, where a file that was opened for reading cannot be locked alone.
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
-_ATTEMPTS, _PAUSE_S = 3, 0.2  # who only looks holds the lock for a moment
+_ATTEMPTS, _PAUSE_S = 10, 0.1  # who only looks holds the lock for a moment
 
 
 @contextlib.contextmanager

@@ -12,14 +12,16 @@ from hpc_gw.data.rows import stored_waveforms
 from hpc_gw.data.sampler import Sampler
 from hpc_gw.data.sources import EngineSource, ShardSource
 from hpc_gw.distributed import SerialWorld
+from hpc_gw.distributed.parallel import SerialParallel
 from hpc_gw.errors import DataError
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.config import ModelConfig
 from hpc_gw.training.config import TrainConfig
 from hpc_gw.training.lamb import OptimizerConfig
-from hpc_gw.training.loop import Run, Trainer
+from hpc_gw.training.loop import Trainer
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.training.objective import make_objective
+from hpc_gw.training.run import Run
 from hpc_gw.training.schedule import ScheduleConfig
 from hpc_gw.waveforms.engines import EngineConfig
 from hpc_gw.waveforms.timegrid import TimeGrid
@@ -124,7 +126,7 @@ def test_training_on_a_set_with_quarantined_rows_meets_no_nan(quarantined, tmp_p
     cpu = torch.device("cpu")
     objective = make_objective(config.loss, EngineConfig(file="embedded"), GRID, cpu)
     run = Run(model, config, source, source, objective, tmp_path / "run", {})
-    trainer = Trainer(run, SERIAL, cpu)
+    trainer = Trainer(run, SerialParallel(cpu))
     trainer.fit()
     assert trainer.step == 6
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
