@@ -63,7 +63,8 @@ def main() -> None:
         result["same_answers"] = compare_answers()
         result["steps"] = steps(turns, QUICK if arguments.quick else list(STEPS))
     if "scaling" in parts:
-        result["scaling"] = weak_scaling(turns, 40 if arguments.quick else 400)
+        samples = 2_560 if arguments.quick else 32_768
+        result["scaling"] = {batch: weak_scaling(turns, samples, batch) for batch in (64, 256)}
     if "wire" in parts:
         result["wire"] = wire()
     if arguments.json:
@@ -184,7 +185,7 @@ JOB = """
 name: scaling
 time_grid: {kind: chirp, samples: 768}
 sets:
-  train: {kind: draws, count: 16384, seed: 1}
+  train: {kind: draws, count: 32768, seed: 1}
   validation: {kind: draws, count: 128, seed: 2}
   test: {kind: grid, split: test, stride: [22, 33, 33]}
 model: compact
@@ -193,12 +194,12 @@ train:
   optimizer: {kind: adam, lr: 2.5e-3, betas: [0.9, 0.99], max_grad_norm: 1.0, fused: true}
   loss: {kind: physics, standardize: true, weights: [0.25, 1, 1, 1, 1], mismatch_weight: 0.1}
   threads: 1
-  log_steps: 10
+  log_steps: 4
   tensorboard: false
 """
 
 
-def weak_scaling(turns: int, steps: int, batch: int = 64) -> dict[str, Any]:
+def weak_scaling(turns: int, samples: int, batch: int) -> dict[str, Any]:
     """The quickstart's network through the real loop on 1 and on 2 ranks, ``batch`` each."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     bytes_seen: set[float] = set()
@@ -212,12 +213,13 @@ def weak_scaling(turns: int, steps: int, batch: int = 64) -> dict[str, Any]:
                 output = folder / f"run-{turn}-{ranks}"
                 output.mkdir()
                 (output / "data").symlink_to(folder / "data" / "data")
-                settings = (f"train.batch={batch * ranks}", f"train.steps={steps // ranks}")
+                together = batch * ranks
+                settings = (f"train.batch={together}", f"train.steps={samples // together}")
                 words = ["train", str(job), "--output", str(output)]
                 _run(words + [w for s in settings for w in ("--set", s)], _variables(ranks))
                 log = next(output.rglob("train.jsonl")).read_text().splitlines()
                 records = [r for r in map(json.loads, log) if "val_loss" not in r]
-                rates[ranks].append(rate(records, batch * ranks))
+                rates[ranks].append(rate(records, together))
                 bytes_seen |= {r["wire_bytes"] for r in records if ranks == 2 and "wire_bytes" in r}
     one, two = (statistics.median(rates[ranks]) for ranks in (1, 2))
     efficiency = two / (2 * one)
@@ -246,14 +248,23 @@ def _variables(ranks: int) -> list[dict[str, str]]:
 
 
 def _run(words: list[str], variables: list[dict[str, str]]) -> None:
-    """The command ``hpc-gw`` in one process for each set of variables."""
+    """The command ``hpc-gw`` in one process for each set of variables, one core to each.
+
+    Without a core of its own, a single rank would read its data on the core that stands idle, and
+    two ranks would have nowhere to do so.
+    """
     common = {**os.environ, "OMP_NUM_THREADS": "1"}
+    cores = sorted(os.sched_getaffinity(0))
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", "hpc_gw", *words], env=common | own, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "hpc_gw", *words],
+            env=common | own,
+            stderr=subprocess.DEVNULL,
         )
         for own in variables
     ]
+    for rank, child in enumerate(children):  # before they have threads, which inherit it
+        os.sched_setaffinity(child.pid, {cores[rank % len(cores)]})
     if any([child.wait() for child in children]):
         raise SystemExit(f"hpc-gw {' '.join(words)} failed; run it by hand to see why")
 

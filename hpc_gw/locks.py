@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpc_gw.distributed import World
-from hpc_gw.errors import DataError
+from hpc_gw.errors import DataError, HpcGwError
 from hpc_gw.files import make_folder, storage_error
 
 # EBADF: NFS, where a file that was opened for reading cannot be locked alone.
@@ -43,12 +43,16 @@ def held(path: Path, world: World, what: str) -> Iterator[bool]:
     """
     make_folder(path.parent)
     with contextlib.ExitStack() as stack:
-        protected = True
+        protected, refusal = True, None
         if world.rank == 0:
-            handle = _open(path)
-            stack.callback(os.close, handle)
-            protected = _claim(handle, path, what)
-        world.barrier()
+            try:
+                handle = _open(path)
+                stack.callback(os.close, handle)
+                protected = _claim(handle, path, what)
+            except HpcGwError as error:
+                refusal = error
+        if world.sum(float(refusal is not None)):  # every rank ends with the same exit code
+            raise refusal or DataError(f"{path.parent}: refused to rank 0, whose message says why")
         if world.rank != 0:
             handle = _open(path)
             stack.callback(os.close, handle)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hpc_gw.distributed.launch import Launch, choose_device
-from hpc_gw.distributed.parallel import ParallelConfig, Traffic, size_of
-from hpc_gw.distributed.worlds import HorovodWorld, World
+from hpc_gw.distributed.parallel import Metered, ParallelConfig, size_of
+from hpc_gw.distributed.worlds import HorovodWorld
 from hpc_gw.errors import LaunchError, MissingDependencyError
 
 
@@ -71,26 +71,14 @@ def _set_timeouts(timeout_s: float) -> None:
     os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(seconds))
 
 
-class HorovodParallel:
+class HorovodParallel(Metered):
     """The ranks of Horovod."""
 
     name = "horovod"
 
     def __init__(self, config: ParallelConfig, hvd: Any, device: torch.device) -> None:
-        self.world: World = HorovodWorld(hvd, device)
-        self.device = device
+        super().__init__(HorovodWorld(hvd, device), device)
         self._hvd, self._half = hvd, config.compression == "fp16"
-        self._traffic = Traffic(device)
-
-    @property
-    def wire_bytes(self) -> int:
-        """Bytes that this rank handed to all-reduces in the last step."""
-        return self._traffic.wire_bytes
-
-    @property
-    def exposed_s(self) -> float:
-        """Seconds of the last step spent waiting for communication."""
-        return self._traffic.exposed_s
 
     def wrap(
         self, model: nn.Module, optimizer: Optimizer, accumulate: int = 1

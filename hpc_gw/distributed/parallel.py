@@ -272,6 +272,25 @@ class Traffic:
         return float(sum(start.elapsed_time(end) for start, end in self._last)) / 1e3
 
 
+class Metered:
+    """What engines of several ranks have in common: a world, a device, and their traffic."""
+
+    def __init__(self, world: World, device: torch.device) -> None:
+        self.world = world
+        self.device = device
+        self._traffic = Traffic(device)
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes that this rank handed to all-reduces in the last step."""
+        return self._traffic.wire_bytes
+
+    @property
+    def exposed_s(self) -> float:
+        """Seconds of the last step spent waiting for communication."""
+        return self._traffic.exposed_s
+
+
 def size_of(tensor: Tensor) -> int:
     """Bytes of a tensor's numbers."""
     return tensor.numel() * tensor.element_size()

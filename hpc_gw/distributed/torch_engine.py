@@ -20,8 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from hpc_gw.distributed.launch import Launch, choose_device, gpus, meet
-from hpc_gw.distributed.parallel import ParallelConfig, Traffic, size_of
-from hpc_gw.distributed.worlds import TorchWorld, World
+from hpc_gw.distributed.parallel import Metered, ParallelConfig, size_of
+from hpc_gw.distributed.worlds import TorchWorld
 from hpc_gw.errors import ConfigError, LaunchError
 
 _HALVES = {
@@ -65,7 +65,7 @@ def torch_ranks(config: ParallelConfig, launch: Launch) -> Iterator[TorchParalle
         dist.destroy_process_group()
 
 
-class TorchParallel:
+class TorchParallel(Metered):
     """The ranks of torch.distributed's default process group.
 
     With PowerSGD each run, a resumed one too, begins with ``powersgd_start`` steps of whole
@@ -78,23 +78,11 @@ class TorchParallel:
     name = "torch"
 
     def __init__(self, config: ParallelConfig, device: torch.device) -> None:
-        self.world: World = TorchWorld(device)
-        self.device = device
+        super().__init__(TorchWorld(device), device)
         self._config = config
         self._group = dist.distributed_c10d._get_default_group()
-        self._traffic = Traffic(device)
         self._power: PowerSGDState | None = None
         self._ready: Any = None  # when the newest bucket of gradients was
-
-    @property
-    def wire_bytes(self) -> int:
-        """Bytes that this rank handed to all-reduces in the last step."""
-        return self._traffic.wire_bytes
-
-    @property
-    def exposed_s(self) -> float:
-        """Seconds of the last step spent waiting for communication."""
-        return self._traffic.exposed_s
 
     def wrap(
         self, model: nn.Module, optimizer: Optimizer, accumulate: int = 1

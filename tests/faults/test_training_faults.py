@@ -168,6 +168,9 @@ def test_a_second_training_is_refused_and_runs_are_shown_as_they_are(data, capsy
         with Training(run, *ENDLESS) as second:
             assert second.end(60) == [2]
         one_line(second.lines(), "another training is at work here", "process")
+        with Training(run, *ENDLESS, ranks=2) as third:
+            assert third.end(60) == [2, 2]
+        assert any("another training is at work here" in line for line in third.lines(0))
         assert training.alive
         assert (run / "train.jsonl").stat().st_ino == inode
         assert (run / "train.jsonl").read_text().splitlines()[:5] == began
