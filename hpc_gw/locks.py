@@ -52,7 +52,7 @@ def held(path: Path, world: World, what: str) -> Iterator[bool]:
             except HpcGwError as error:
                 refusal = error
         if world.sum(float(refusal is not None)):  # every rank ends with the same exit code
-            raise refusal or DataError(f"{path.parent}: refused to rank 0, whose message says why")
+            raise refusal or DataError("")  # rank 0 says why
         if world.rank != 0:
             handle = _open(path)
             stack.callback(os.close, handle)

@@ -34,8 +34,11 @@ def environment(**variables):
     starts = ("PMI", "OMPI", "SLURM", "LSB", "HOROVOD", "MASTER", "MPI", "WORLD_SIZE", "RANK")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(starts)}
     path = f"{BIN}{os.pathsep}{clean.get('PATH', '')}"
+    libraries = f"{sys.prefix}/lib{os.pathsep}{clean.get('LD_LIBRARY_PATH', '')}"
     return clean | {
         "PATH": path, "PYTHONPATH": str(ROOT), "UCX_NET_DEVICES": "lo", "OMP_NUM_THREADS": "1",
+        # horovodrun looks for the MPI that its library was linked with before mpi4py could tell
+        "LD_LIBRARY_PATH": libraries.rstrip(os.pathsep),
         **variables,
     }  # fmt: skip
 

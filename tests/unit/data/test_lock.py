@@ -63,6 +63,9 @@ class OtherRank:
     def barrier(self):
         self._meanwhile()
 
+    def sum(self, value):
+        return value
+
 
 def test_every_rank_holds_the_folder(tmp_path):
     first = generating(tmp_path, SERIAL)
