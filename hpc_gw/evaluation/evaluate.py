@@ -2,62 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from hpc_gw.errors import ParameterError
+from hpc_gw.evaluation.noise import NoiseConfig, overlap_in_noise
 from hpc_gw.evaluation.overlap import overlap
-from hpc_gw.evaluation.results import Overlaps, Predictions
+from hpc_gw.evaluation.records import Overlaps, Predictions
 from hpc_gw.waveforms.protocol import Engine
+
+COARSE = 1.6
+"""Spacing [M] that waveforms are compared at first; see ``overlap`` for what that costs."""
+
+CERTIFIED = 1e-6
+"""Pairs whose bound is above this are compared again at twice as many samples."""
+
+BATCH = 64
+"""Waveform pairs at once: two of 6,332 complex64 samples each at ``COARSE``, 6 MB."""
 
 _PHYSICAL = np.array([[1.0, np.inf], [-1.0, 1.0], [-1.0, 1.0]])
 """Domain of (q, s1, s2) that no engine leaves, whatever its own ``bounds``."""
 
 
-def compute_overlaps(
-    predictions: Predictions,
-    engine: Engine,
-    *,
-    batch: int = 16,
-    progress: bool = True,
-    part: tuple[int, int] = (0, 1),
-) -> Overlaps:
+class Judge:
+    """Overlaps on one time grid, of waveforms that are made on the coarsest that will do.
+
+    Args:
+        make: an engine on given times [M].
+        times: the grid that is meant, uniform; the paper's as a rule.
+        noise: of a detector; without, overlaps are the paper's, in flat noise.
+
+    Raises:
+        ParameterError: the grid is not uniform.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[np.ndarray], Engine],
+        times: np.ndarray,
+        noise: NoiseConfig | None = None,
+    ) -> None:
+        step = float(times[1] - times[0])
+        if not np.allclose(np.diff(times), step, rtol=1e-6, atol=0):
+            raise ParameterError("overlaps are taken on equally spaced times; use a uniform grid")
+        self._make, self._times, self.step = make, times, step
+        self.noise = noise or NoiseConfig()
+        every = 2 ** max(0, int(np.floor(np.log2(COARSE / step * (1 + 1e-9)))))
+        self.coarsest = min(every, 2 ** int(np.log2(max(times.size // 64, 1))))
+        self._engines: dict[int, Engine] = {}
+        self.bounds = domain(self.engine(self.coarsest))
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self.engine(self.coarsest).name
+
+    @property
+    def checksum(self) -> str:
+        """The engine's checksum."""
+        return self.engine(self.coarsest).checksum
+
+    def engine(self, every: int = 1) -> Engine:
+        """The engine on each ``every``-th time of the grid, from the first."""
+        if every not in self._engines:
+            self._engines[every] = self._make(self._times[::every])
+        return self._engines[every]
+
+    def compare(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Overlap, its bound, t_c [M] and phi_c [rad] of waveform pairs: (B, 3) x2 -> (4, B).
+
+        Bounds above ``CERTIFIED`` are brought down by finer times, as far as the grid goes.
+        """
+        found = self._compare(one, other, self.coarsest)
+        every = self.coarsest // 2
+        while every and (loose := np.flatnonzero(found[1] > CERTIFIED)).size:
+            found[:, loose] = self._compare(one[loose], other[loose], every)
+            every //= 2
+        return found
+
+    def _compare(self, one: np.ndarray, other: np.ndarray, every: int) -> np.ndarray:
+        engine, parts = self.engine(every), []
+        size = max(1, BATCH * every // self.coarsest)
+        for first in range(0, len(one), size):
+            rows = slice(first, first + size)
+            pair = engine.h22(one[rows]), engine.h22(other[rows])
+            if self.noise.curve == "flat":
+                value = overlap(*pair, every=every)
+            else:
+                value = overlap_in_noise(*pair, self.step * every, self.noise)
+            columns = (value.overlap, value.bound, value.shift * (self.step * every), value.phase)
+            parts.append(torch.stack(columns).cpu().numpy())
+        return np.concatenate(parts, axis=1)
+
+
+@torch.no_grad()
+def compute_overlaps(predictions: Predictions, judge: Judge) -> Overlaps:
     """Overlap of the waveform at each prediction with the waveform at the truth.
 
     A finite prediction outside of the engine's domain is moved to the nearest point inside,
-    column by column, and marked ``clipped``; see ``domain``. A prediction that is
-    not finite gives NaN: a failure.
-
-    Args:
-        batch: test waveforms at once; memory is about 4 MB a waveform of 101,300 samples.
-        progress: show a bar with rate and time left.
-        part: (rank, world): only the rank's contiguous share of the rows.
+    column by column, and marked ``clipped``; see ``domain``. A prediction that is not finite
+    gives NaN: a failure.
 
     Raises:
-        ParameterError: ``part`` or ``batch`` is impossible, or a truth is outside the domain.
+        ParameterError: a truth is outside the engine's domain.
     """
-    rank, world = part
-    if not (0 <= rank < world and batch >= 1):
-        raise ParameterError(f"part {part}, batch {batch}: need 0 <= rank < world and batch >= 1")
-    mine = slice(len(predictions) * rank // world, len(predictions) * (rank + 1) // world)
-    row, truth = predictions.row[mine], predictions.truth[mine, :3]
-    answer, clipped = clip(predictions.prediction[mine, :3], domain(engine))
-    usable = np.isfinite(answer).all(axis=1)
-    found = np.full((3, len(row)), np.nan)  # overlap, t_c, phi_c
-    dt = float(engine.times[1] - engine.times[0])
-
-    bar = tqdm(total=len(row), desc="overlaps", unit=" waveforms", disable=not progress)
-    with bar, torch.no_grad():
-        for start in range(0, len(row), batch):
-            every = np.arange(start, min(start + batch, len(row)))
-            rows = every[usable[every]]
-            if rows.size:
-                result = overlap(engine.h22(truth[rows]), engine.h22(answer[rows]))
-                found[:, rows] = torch.stack(tuple(result)).cpu().numpy()
-            bar.update(every.size)
-    found[1] *= dt
-    return Overlaps(row, found[0], found[1], found[2], clipped, engine=engine.name)
+    answer, clipped = clip(predictions.prediction[:, :3], judge.bounds)
+    usable = np.flatnonzero(np.isfinite(answer).all(axis=1))
+    found = np.full((4, len(predictions)), np.nan)
+    if usable.size:
+        found[:, usable] = judge.compare(predictions.truth[usable, :3], answer[usable])
+    value, bound, t_c, phi_c = found
+    return Overlaps(predictions.row, value, bound, t_c, phi_c, clipped)
 
 
 def domain(engine: Engine) -> np.ndarray:
