@@ -73,17 +73,18 @@ def _run(run: Path, options: dict[str, Any], common: list[str]) -> dict[str, Any
     if code == 0:
         test, found = run / "data" / "test", run / "predictions.h5"
         _hpc_gw("predict", str(test), "--model", str(run / "best.pt"), "-o", str(found))
-        _hpc_gw("overlap", str(found), "-o", str(run / "overlaps.h5"))
+        _hpc_gw("overlap", str(found), "-o", str(run / "results.h5"))
         result |= _judge(run)
     done.write_text(json.dumps(result))
     return result
 
 
 def _judge(run: Path) -> dict[str, float]:
-    from hpc_gw.evaluation.results import read_overlaps  # noqa: PLC0415
+    from hpc_gw.evaluation.results import read_results  # noqa: PLC0415
     from hpc_gw.training.log import LOG, read_log  # noqa: PLC0415
 
-    overlaps = np.nan_to_num(read_overlaps(run / "overlaps.h5").overlap, nan=0.0)
+    found = read_results(run / "results.h5").overlaps
+    overlaps = np.nan_to_num(found.overlap, nan=0.0)
     losses = [r["val_loss"] for r in read_log(run / LOG) if "val_loss" in r]
     return {
         "val_loss": losses[-1],

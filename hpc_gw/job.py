@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from hpc_gw.config import STRICT, build, override, read_yaml, to_dict
 from hpc_gw.data.generate import GenerateConfig
 from hpc_gw.data.manifest import DatasetSpec, StorageConfig
+from hpc_gw.evaluation.noise import NoiseConfig
 from hpc_gw.manifold.populations import GridConfig, PopulationConfig, shared_point
 from hpc_gw.models.config import ModelConfig, cone
 from hpc_gw.models.presets import model_config
@@ -67,11 +68,17 @@ class EvaluationConfig:
 
     Attributes:
         time_grid: on which truth and prediction are overlapped; by default the paper's.
-        batch: waveform pairs regenerated at a time.
+        noise: of a detector, that overlaps are weighted by; flat as in the paper by default.
+        refine: fit each waveform from the network's answer on, and keep both apart.
+        valleys: how far each answer can move without its waveform showing it.
+        quick: leave the figures out of the report that ask for many waveforms of their own.
     """
 
     time_grid: TimeGrid = TimeGrid()
-    batch: int = Field(default=16, ge=1)
+    noise: NoiseConfig = NoiseConfig()
+    refine: bool = False
+    valleys: bool = False
+    quick: bool = False
 
     def __post_init__(self) -> None:
         if self.time_grid.kind != "uniform":
@@ -87,6 +94,7 @@ class RanksConfig:
 
     generate: int = Field(default=1, ge=1)
     train: int = Field(default=1, ge=1)
+    evaluate: int = Field(default=1, ge=1)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -120,6 +128,11 @@ class JobConfig:
     ranks: RanksConfig = RanksConfig()
 
     def __post_init__(self) -> None:
+        if self.engine.kind not in ("surrogate", "gwsurrogate"):
+            raise ValueError(
+                f"engine.kind = {self.engine.kind}: sets are made with a surrogate; judge a "
+                f"network on other engines with hpc-gw compare"
+            )
         if self.model.input_steps != self.time_grid.size:
             raise ValueError(
                 f"model.input_steps = {self.model.input_steps}: the time grid has "

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from hpc_gw.assess import REPORT, report_job
 from hpc_gw.distributed import detect_launch, gpus
 from hpc_gw.errors import HpcGwError, LaunchError, MissingDependencyError
 from hpc_gw.evaluation.tables import to_text
 from hpc_gw.job import JobConfig
 from hpc_gw.plan import check
-from hpc_gw.stages import REPORT, evaluate
 
 
 class StepError(HpcGwError):
@@ -35,7 +35,7 @@ def run_job(job: JobConfig, arguments: Sequence[str]) -> None:
 
     Args:
         job: the job.
-        arguments: of ``hpc-gw generate`` and ``hpc-gw train`` that give this very job.
+        arguments: of ``hpc-gw generate``, ``train`` and ``evaluate`` that give this very job.
 
     Raises:
         StepError: a step failed, with its exit code.
@@ -52,7 +52,9 @@ def run_job(job: JobConfig, arguments: Sequence[str]) -> None:
     _finish("generate", run_processes([(generate, {})]))
     train = [sys.executable, *_command("train", arguments)]
     _finish("train", run_processes([(train, v) for v in rank_variables(_training_ranks(job))]))
-    summary = evaluate(job)
+    evaluate = [*mpiexec(job.ranks.evaluate), *_command("evaluate", arguments)]
+    _finish("evaluate", run_processes([(evaluate, {})]))
+    summary = report_job(job)
     print()
     print(to_text(summary))
     print(f"\nreport: {job.folder / REPORT / 'report.html'}")
@@ -154,7 +156,7 @@ def mpiexec(ranks: int) -> list[str]:
     if launcher is None or importlib.util.find_spec("mpi4py") is None:
         raise MissingDependencyError(
             "mpi4py" if launcher else "mpiexec",
-            f"generating on {ranks} ranks",
-            'pip install "hpc_gw[mpi]", or use one: --set ranks.generate=1',
+            f"a step on {ranks} ranks",
+            'pip install "hpc_gw[mpi]", or use one: --set ranks.generate=1 ranks.evaluate=1',
         )
     return [launcher, "-n", str(ranks), sys.executable]

@@ -23,7 +23,8 @@ import torch
 from hpc_gw.config import build
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
-from hpc_gw.evaluation.results import Overlaps, Predictions, read_overlaps, read_predictions
+from hpc_gw.evaluation.records import Results
+from hpc_gw.evaluation.results import read_results
 from hpc_gw.evaluation.statistics import PAPER_TABLE_1, failures_as_zero
 from hpc_gw.files import published, read_json, sha256, write_json
 from hpc_gw.manifold.physics import s_eff, sigma_eff
@@ -175,8 +176,9 @@ def error_intervals(truth: np.ndarray, answer: np.ndarray) -> list[dict[str, Any
     return found
 
 
-def accuracy(predictions: Predictions, overlaps: Overlaps | None, table: Any) -> dict[str, Any]:
+def accuracy(results: Results, table: Any) -> dict[str, Any]:
     """Numbers of the card: errors, overlaps, and the report's own Table 1."""
+    predictions = results.predictions
     size = np.abs(predictions.prediction - predictions.truth)
     size = np.where(np.isfinite(size), size, np.inf)  # a failure is the worst
     ranks = {"median": 0.5, "p90": 0.9}
@@ -191,11 +193,10 @@ def accuracy(predictions: Predictions, overlaps: Overlaps | None, table: Any) ->
             for i, name in enumerate(QUANTITIES)
         },
     }
-    if overlaps is not None:
-        value = failures_as_zero(overlaps.overlap)
-        levels = (0.0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
-        found["overlap_quantiles"] = {f"{p:g}": float(np.quantile(value, p)) for p in levels}
-        found["table1"] = table
+    value = failures_as_zero(results.overlaps.overlap)
+    levels = (0.0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
+    found["overlap_quantiles"] = {f"{p:g}": float(np.quantile(value, p)) for p in levels}
+    found["table1"] = table
     return found
 
 
@@ -214,17 +215,14 @@ def make_pretrained(run: Path, folder: Path, name: str | None = None) -> dict[st
     content = load(checkpoint)
     if not judged.is_file():
         raise DataError(f"{run}: has no report yet; finish the job with hpc-gw run first")
-    predictions, overlaps = read_predictions(run / "predictions.h5"), run / "overlaps.h5"
-    inputs = predictions.recipe.get("inputs") or {}
+    found = read_results(run / "results.h5")
+    inputs = found.recipe.get("inputs") or {}
     if inputs.get(checkpoint.name) != sha256(checkpoint):
-        raise DataError(f"{run}: its predictions are of another best.pt; predict again")
-    found = read_overlaps(overlaps)
-    if found.predictions_sha256 != sha256(run / "predictions.h5"):
-        raise DataError(f"{run}: its overlaps are of other predictions; compute them again")
+        raise DataError(f"{run}: its results are of another best.pt; evaluate it again")
     table = read_json(judged)
     if table.get("total") != len(found):
-        raise DataError(f"{judged}: is not of these overlaps; make the report again")
-    return write_pretrained(content, folder, name, accuracy(predictions, found, table))
+        raise DataError(f"{judged}: is not of these results; make the report again")
+    return write_pretrained(content, folder, name, accuracy(found, table))
 
 
 def write_pretrained(

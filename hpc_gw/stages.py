@@ -9,46 +9,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from hpc_gw.config import build, first_difference, to_dict
+from hpc_gw.config import first_difference, to_dict
 from hpc_gw.data.deduce import IMPORTED
 from hpc_gw.data.encoding import decode
 from hpc_gw.data.generate import GenerateConfig, generate
-from hpc_gw.data.manifest import MANIFEST, DatasetSpec, Manifest, shard_name
+from hpc_gw.data.manifest import DatasetSpec, Manifest, shard_name
 from hpc_gw.data.reader import ShardReader
 from hpc_gw.data.rows import BATCH, describe, waveforms
-from hpc_gw.data.sources import EngineSource, ShardSource, Source, truths
+from hpc_gw.data.sources import EngineSource, ShardSource, Source
 from hpc_gw.data.stage import stage
 from hpc_gw.distributed import World, detect_launch, mpi_world, parallel
 from hpc_gw.errors import DataError
-from hpc_gw.evaluation.evaluate import compute_overlaps
-from hpc_gw.evaluation.report import write_report
-from hpc_gw.evaluation.results import (
-    Predictions,
-    read_overlaps,
-    read_predictions,
-    write_overlaps,
-    write_predictions,
-)
-from hpc_gw.evaluation.statistics import Summary, summary
-from hpc_gw.files import sha256
 from hpc_gw.job import SETS, JobConfig
 from hpc_gw.models.config import cone
-from hpc_gw.models.physics_head import quantities
-from hpc_gw.pretrained import load_network, pretrained_path
-from hpc_gw.provenance import recipe
-from hpc_gw.training.checkpoints import BEST
-from hpc_gw.training.log import LOG
 from hpc_gw.training.loop import Trainer
 from hpc_gw.training.objective import make_objective
 from hpc_gw.training.run import Run
 from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
 from hpc_gw.waveforms.protocol import Engine
 from hpc_gw.waveforms.surrogate_file import read_surrogate
-from hpc_gw.waveforms.timegrid import TimeGrid
-
-PREDICTIONS, OVERLAPS, REPORT = "predictions.h5", "overlaps.h5", "report"
 
 
 def needed_sets(job: JobConfig) -> tuple[str, ...]:
@@ -240,101 +220,3 @@ def _shards(job: JobConfig, name: str, world: World) -> ShardSource:
             f"generate it again in another output folder"
         )
     return source
-
-
-def predict(checkpoint: Path | None, data: Path, output: Path, *, batch: int = 256) -> Predictions:
-    """Predict every row of a dataset with a trained network; writes and returns predictions.
-
-    Without a checkpoint, the network that ships with the package answers.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be used.
-        DataError: the dataset is on another time grid than the network was trained on.
-    """
-    checkpoint = checkpoint or pretrained_path()
-    network = load_network(checkpoint)
-    model, grid, loss = network.model, network.grid, network.loss
-    source = ShardSource(data, samples=model.cone)
-    if source.spec.time_grid != grid:
-        raise DataError(
-            f"{data}: is on {source.spec.time_grid}, the network reads {grid}; generate the set "
-            f"with the network's time grid"
-        )
-    rows = np.setdiff1d(np.arange(source.spec.population.size), source.excluded)
-    if source.excluded.size:
-        print(quarantine_line(data, Manifest.read(data)), file=sys.stderr, flush=True)
-    answers = []
-    with torch.no_grad():
-        for first in tqdm(range(0, rows.size, batch), desc="predict", unit="batch"):
-            waveforms = source.load(rows[first : first + batch])
-            answers.append(model(waveforms.real if waveforms.is_complex() else waveforms))
-        raw = torch.cat(answers).double()
-        values = quantities(raw, loss.head, damping=loss.damping).numpy()
-    found = Predictions(row=rows, truth=truths(source.spec, rows), prediction=values)
-    inputs = {
-        checkpoint.name: sha256(checkpoint),
-        "manifest": sha256(data / MANIFEST),
-        "engine": source.spec.engine_checksum,
-    }
-    write_predictions(output, found, recipe(config=network.content["context"], inputs=inputs))
-    return found
-
-
-def overlap(predictions: Path, output: Path, engine: EngineConfig, *, batch: int = 16) -> None:
-    """Regenerate the waveforms of truths and predictions, and overlap them; writes overlaps.
-
-    On the evaluation's time grid of the job that made the predictions.
-    """
-    found = read_predictions(predictions)
-    grid = _evaluation_grid(found)
-    judge = load_engine(engine, grid.times())
-    made_with = (found.recipe.get("inputs") or {}).get("engine")
-    if made_with not in (None, judge.checksum):
-        raise DataError(
-            f"{predictions}: the test waveforms are of another surrogate (SHA-256 "
-            f"{str(made_with)[:12]}) than the one to judge with ({judge.checksum[:12]}); name "
-            f"theirs with --surrogate or $HPC_GW_SURROGATE"
-        )
-    result = compute_overlaps(found, judge, batch=batch)
-    config = {"engine": to_dict(engine), "time_grid": to_dict(grid)}
-    inputs = {predictions.name: sha256(predictions), "engine": judge.checksum}
-    write_overlaps(output, result, recipe(config=config, inputs=inputs), inputs[predictions.name])
-
-
-def _evaluation_grid(predictions: Predictions) -> TimeGrid:
-    """The grid that the job behind the predictions is judged on; the paper's if it says none."""
-    config = predictions.recipe.get("config") or {}
-    return build(TimeGrid, config.get("evaluation", {}).get("time_grid", {}), where="predictions")
-
-
-def report(
-    predictions: Path, overlaps: Path, folder: Path, engine: EngineConfig, log: Path | None
-) -> Summary:
-    """Write the tables, figures and the HTML report; returns the numbers behind them."""
-    made, judged = read_predictions(predictions), read_overlaps(overlaps)
-    inputs = {predictions.name: sha256(predictions), overlaps.name: sha256(overlaps)}
-    if judged.predictions_sha256 != inputs[predictions.name]:
-        raise DataError(
-            f"{overlaps}: not the overlaps of {predictions} (its SHA-256 differs); compute the "
-            f"overlaps again"
-        )
-    grid = _evaluation_grid(made)
-    write_report(
-        folder,
-        predictions=made,
-        overlaps=judged,
-        engine=load_engine(engine, grid.times()),
-        recipe=recipe(config=made.recipe.get("config"), inputs=inputs),
-        log=log,
-    )
-    return summary(made, judged)
-
-
-def evaluate(job: JobConfig) -> Summary:
-    """Predict, overlap and report a job's test set; what exists already is made anew."""
-    folder, judge = job.folder, job.evaluation
-    predict(folder / BEST, job.set_folder("test"), folder / PREDICTIONS)
-    overlap(folder / PREDICTIONS, folder / OVERLAPS, job.engine, batch=judge.batch)
-    return report(
-        folder / PREDICTIONS, folder / OVERLAPS, folder / REPORT, job.engine, folder / LOG
-    )

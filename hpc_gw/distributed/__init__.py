@@ -7,7 +7,7 @@ needs neither.
 
 from __future__ import annotations
 
-from hpc_gw.distributed.join import parallel
+from hpc_gw.distributed.join import any_world, parallel
 from hpc_gw.distributed.launch import Launch, detect_launch, gpus, leave
 from hpc_gw.distributed.parallel import Parallel, ParallelConfig, lost_ranks
 from hpc_gw.distributed.worlds import (
@@ -26,6 +26,7 @@ __all__ = [
     "SerialWorld",
     "World",
     "abort_ranks",
+    "any_world",
     "detect_launch",
     "gpus",
     "leave",

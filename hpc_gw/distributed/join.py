@@ -14,6 +14,7 @@ from hpc_gw.distributed.parallel import (
     lost_ranks,
     require_horovods,
 )
+from hpc_gw.distributed.worlds import World, mpi_world
 
 
 @contextlib.contextmanager
@@ -46,3 +47,21 @@ def _joined(config: ParallelConfig, launch: Launch) -> AbstractContextManager[Pa
     from hpc_gw.distributed.torch_engine import torch_ranks  # noqa: PLC0415
 
     return torch_ranks(config, launch)
+
+
+@contextlib.contextmanager
+def any_world() -> Iterator[World]:
+    """The ranks of whatever launcher started them: MPI's, or those of torchrun and horovodrun.
+
+    For work that needs nothing but to be divided.
+
+    Raises:
+        LaunchError: the ranks were started in a way that cannot work.
+        MissingDependencyError: N ranks of MPI without mpi4py, of Horovod without Horovod.
+        RanksLostError: another rank of torchrun died, or fell silent.
+    """
+    if detect_launch().launcher in ("torchrun", "horovodrun"):
+        with parallel() as ranks:
+            yield ranks.world
+    else:
+        yield mpi_world()

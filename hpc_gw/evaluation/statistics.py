@@ -7,6 +7,7 @@ whichever side makes the number worse: such a quantile is ``None`` (JSON knows n
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from hpc_gw.constants import QUANTITIES
-from hpc_gw.evaluation.results import Overlaps, Predictions, check_same_rows
+from hpc_gw.evaluation.records import Results
+from hpc_gw.manifold import physics
 
 STATISTICS = ("min", "q1", "median", "q3", "max")
 """Columns of Table 1."""
@@ -104,19 +106,15 @@ class Summary:
         }
 
 
-def summary(predictions: Predictions, overlaps: Overlaps) -> Summary:
-    """Table 1, the counts and the slices of a run.
-
-    Raises:
-        DataError: the overlaps are of other rows than the predictions.
-    """
-    check_same_rows(predictions, overlaps)
+def summary(results: Results) -> Summary:
+    """Table 1, the counts and the slices of a run, of the network alone."""
+    predictions, overlaps = results.predictions, results.overlaps
     value = failures_as_zero(overlaps.overlap)
     error = predictions.prediction - predictions.truth  # (N, 5)
     table = {name: quantiles_of_error(error[:, i]) for i, name in enumerate(QUANTITIES)}
     table["overlap"] = tuple(float(x) for x in np.quantile(value, _LEVELS)) if value.size else _NONE
     return Summary(
-        engine=overlaps.engine,
+        engine=results.engine,
         total=len(overlaps),
         failures=int(np.isnan(overlaps.overlap).sum()),
         clipped=int(overlaps.clipped.sum()),
@@ -125,6 +123,22 @@ def summary(predictions: Predictions, overlaps: Overlaps) -> Summary:
         counts={limit: int((value <= limit).sum()) for limit in THRESHOLDS},
         slices=by_slice(predictions.truth[:, 0], overlaps.overlap),
     )
+
+
+def refined_summary(results: Results) -> Summary | None:
+    """The same of the refined answers; ``None`` where there are none."""
+    refined, predictions = results.refined, results.predictions
+    if refined is None:
+        return None
+    q, s1, s2 = refined.parameters.T
+    columns = [q, s1, s2, physics.sigma_eff(q, s1, s2), physics.s_eff(q, s1, s2)]
+    overlaps = dataclasses.replace(
+        results.overlaps,
+        overlap=refined.overlap,
+        clipped=np.zeros(len(results), dtype=bool),
+    )
+    answers = dataclasses.replace(predictions, prediction=np.stack(columns, axis=1))
+    return summary(Results(answers, overlaps, engine=results.engine))
 
 
 def failures_as_zero(overlap: np.ndarray) -> np.ndarray:

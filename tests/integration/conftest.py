@@ -27,7 +27,7 @@ train:
   loss: {kind: physics, standardize: true, mismatch_weight: 0.2}
   log_steps: 2
   tensorboard: false
-evaluation: {time_grid: {dt: 1.0}}
+evaluation: {time_grid: {dt: 1.0}, quick: true}
 ranks: {train: 2}
 """
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hpc_gw.errors import CheckpointError, DataError
-from hpc_gw.evaluation.results import Predictions
+from hpc_gw.evaluation.records import Overlaps, Predictions, Results
 from hpc_gw.files import sha256
 from hpc_gw.pretrained import (
     KEPT,
@@ -90,7 +90,10 @@ def test_intervals_by_the_answer():
 def test_failures_are_counted_as_the_worst():
     prediction = np.zeros((10, 5))
     prediction[0] = np.nan
-    found = accuracy(Predictions(np.arange(10), np.zeros((10, 5)), prediction), None, None)
+    rows, zeros = np.arange(10), np.zeros(10)
+    overlaps = Overlaps(rows, np.where(rows == 0, np.nan, 1.0), zeros, zeros, zeros, zeros)
+    found = accuracy(Results(Predictions(rows, np.zeros((10, 5)), prediction), overlaps), None)
+    assert found["overlap_quantiles"]["0"] == 0
     assert found["failures"] == 1
     assert found["abs_error"]["q"] == {"median": 0.0, "p90": None}
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 
-from hpc_gw.evaluation.results import Predictions
+from hpc_gw.evaluation.evaluate import Judge, compute_overlaps
+from hpc_gw.evaluation.records import Predictions, Results
 from hpc_gw.manifold import physics
 
 
@@ -40,6 +42,25 @@ class ChirpEngine:
 @pytest.fixture
 def engine() -> ChirpEngine:
     return ChirpEngine()
+
+
+def judge_of(engine: ChirpEngine) -> Judge:
+    """A judge on the engine's times; the engine given is the one on all of them."""
+
+    def make(times: np.ndarray) -> ChirpEngine:
+        if len(times) == len(engine.times):
+            return engine
+        coarser = copy.copy(engine)
+        coarser.times = times
+        return coarser
+
+    return Judge(make, engine.times)
+
+
+def results_of(predictions: Predictions, engine: ChirpEngine) -> Results:
+    """Predictions with their overlaps."""
+    overlaps = compute_overlaps(predictions, judge_of(engine))
+    return Results(predictions, overlaps, engine=engine.name)
 
 
 def truths(parameters: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""predictions.h5 and overlaps.h5: what is written comes back, and nothing else is taken."""
+"""predictions.h5 and results.h5: what is written comes back, and nothing else is taken."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from hpc_gw.errors import DataError
+from hpc_gw.evaluation.records import Overlaps, Predictions, Refined, Results, Valleys
 from hpc_gw.evaluation.results import (
-    Overlaps,
-    Predictions,
-    join_overlaps,
-    read_overlaps,
+    read_block,
     read_predictions,
-    write_overlaps,
+    read_results,
+    write_block,
     write_predictions,
+    write_results,
 )
 
 N = 2000
@@ -27,11 +27,18 @@ PREDICTIONS = Predictions(
 OVERLAPS = Overlaps(
     np.arange(N),
     np.where(np.arange(N) == 3, np.nan, np.linspace(0, 1, N)),
+    np.full(N, 3e-7),
     np.linspace(-2, 2, N),
     np.linspace(-3, 3, N),
     np.arange(N) % 7 == 0,
-    engine="chirp",
 )
+REFINED = Refined(
+    np.arange(N), np.ones((N, 3)), np.linspace(0.9, 1, N), np.full(N, 7), np.arange(N) % 2 == 0
+)
+VALLEYS = Valleys(
+    np.arange(N), np.ones((N, 3, 3)), np.ones((N, 3)), np.ones((N, 2)), np.full((N, 3), 0.1)
+)
+RESULTS = Results(PREDICTIONS, OVERLAPS, REFINED, VALLEYS, engine="chirp")
 
 
 def test_predictions_come_back_with_their_recipe(tmp_path: Path) -> None:
@@ -43,13 +50,43 @@ def test_predictions_come_back_with_their_recipe(tmp_path: Path) -> None:
         assert getattr(back, name).dtype == getattr(PREDICTIONS, name).dtype
 
 
-def test_overlaps_come_back_with_failures_engine_and_checksum(tmp_path: Path) -> None:
-    write_overlaps(tmp_path / "o.h5", OVERLAPS, {"seed": 3}, "abc")
-    back = read_overlaps(tmp_path / "o.h5")
-    assert (back.engine, back.predictions_sha256, back.recipe) == ("chirp", "abc", {"seed": 3})
-    for name in ("row", "overlap", "t_c", "phi_c", "clipped"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(OVERLAPS, name))
-    assert back.clipped.dtype == np.bool_
+def test_results_come_back_with_failures_engine_and_recipe(tmp_path: Path) -> None:
+    write_results(tmp_path / "r.h5", RESULTS, {"seed": 3})
+    back = read_results(tmp_path / "r.h5")
+    assert (back.engine, back.recipe) == ("chirp", {"seed": 3})
+    for part in ("predictions", "overlaps", "refined", "valleys"):
+        given, found = getattr(RESULTS, part), getattr(back, part)
+        for field in dataclasses.fields(given):
+            if field.name != "recipe":
+                np.testing.assert_array_equal(
+                    getattr(found, field.name), getattr(given, field.name)
+                )
+    assert back.overlaps.clipped.dtype == np.bool_
+
+
+def test_what_was_not_asked_for_is_absent(tmp_path: Path) -> None:
+    write_results(tmp_path / "r.h5", Results(PREDICTIONS, OVERLAPS), {})
+    back = read_results(tmp_path / "r.h5")
+    assert back.refined is None
+    assert back.valleys is None
+
+
+def test_parts_of_other_rows_are_refused() -> None:
+    other = dataclasses.replace(OVERLAPS, row=np.arange(N) + 1)
+    with pytest.raises(DataError, match="do not belong to these predictions"):
+        Results(PREDICTIONS, other)
+
+
+def test_a_block_is_read_only_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "block.h5"
+    assert read_block(path, "a") is None
+    write_block(path, {"x": np.arange(3)}, "a")
+    found = read_block(path, "a")
+    assert found is not None
+    np.testing.assert_array_equal(found["x"], np.arange(3))
+    assert read_block(path, "b") is None
+    path.write_bytes(path.read_bytes()[:-100])
+    assert read_block(path, "a") is None
 
 
 def test_attributes_follow_the_schema(tmp_path: Path) -> None:
@@ -86,16 +123,20 @@ def test_a_flipped_byte_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
-    write_overlaps(tmp_path / "o.h5", OVERLAPS, {}, "")
-    with pytest.raises(DataError, match="holds overlaps, not predictions"):
-        read_predictions(tmp_path / "o.h5")
+    write_results(tmp_path / "r.h5", RESULTS, {})
+    with pytest.raises(DataError, match="holds results, not predictions"):
+        read_predictions(tmp_path / "r.h5")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["row"] = [1]
     with pytest.raises(DataError, match="something else"):
         read_predictions(tmp_path / "x.h5")
     (tmp_path / "t.h5").write_text("no HDF5")
     with pytest.raises(DataError, match="damaged"):
-        read_overlaps(tmp_path / "t.h5")
+        read_results(tmp_path / "t.h5")
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        del file["overlaps/bound"]
+    with pytest.raises(DataError, match="lacks bound"):
+        read_results(tmp_path / "r.h5")
 
 
 def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
@@ -118,17 +159,3 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_predictions(path, PREDICTIONS, {"no JSON": object()})
     assert read_predictions(path).recipe == {"first": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["p.h5"]
-
-
-def test_parts_of_ranks_join_in_order() -> None:
-    def part(rows: slice) -> Overlaps:
-        names = ("row", "overlap", "t_c", "phi_c", "clipped")
-        return dataclasses.replace(
-            OVERLAPS, **{name: getattr(OVERLAPS, name)[rows] for name in names}
-        )
-
-    joined = join_overlaps([part(slice(0, 900)), part(slice(900, None))])
-    np.testing.assert_array_equal(joined.row, OVERLAPS.row)
-    np.testing.assert_array_equal(joined.overlap, OVERLAPS.overlap)
-    with pytest.raises(DataError, match="different engines"):
-        join_overlaps([OVERLAPS, dataclasses.replace(OVERLAPS, engine="other")])

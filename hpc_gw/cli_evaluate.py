@@ -1,0 +1,83 @@
+"""``hpc-gw evaluate``, ``overlap`` and ``report``, thin: what comes after the training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hpc_gw.cli_data import Arguments, Verbs, alone, engine_config, engine_options
+
+
+def evaluation_verbs(verbs: Verbs) -> None:
+    """Add ``overlap`` and ``report`` to the command."""
+    text = "overlap the waveforms of predictions and truths (mpiexec and torchrun too)"
+    overlap = verbs.add_parser("overlap", help=text, description=text)
+    overlap.add_argument("predictions", type=Path, help="predictions.h5")
+    overlap.add_argument("-o", "--output", type=Path, default=Path("results.h5"))
+    overlap.add_argument(
+        "--refine", action="store_true", help="also fit each waveform from the answer on"
+    )
+    overlap.add_argument(
+        "--valleys", action="store_true", help="also how far each answer can move unseen"
+    )
+    overlap.add_argument(
+        "--noise",
+        default="flat",
+        metavar="CURVE",
+        help="of a detector: aligo, or a file of f/Hz and ASD; default: flat, as in the paper",
+    )
+    overlap.add_argument(
+        "--total-mass", type=float, default=60.0, metavar="MSUN", help="with --noise (60)"
+    )
+    overlap.add_argument(
+        "--f-low", type=float, default=20.0, metavar="HZ", help="with --noise (20)"
+    )
+    engine_options(overlap)
+    overlap.set_defaults(run=_overlap)
+    text = "tables, figures and pages of results"
+    report = verbs.add_parser("report", help=text, description=text)
+    report.add_argument("results", type=Path, help="results.h5")
+    report.add_argument("-o", "--output", type=Path, default=Path("report"))
+    report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
+    report.add_argument(
+        "--quick", action="store_true", help="without the figures that need many waveforms"
+    )
+    engine_options(report)
+    report.set_defaults(run=_report)
+
+
+def _overlap(arguments: Arguments) -> None:
+    from hpc_gw import assess  # noqa: PLC0415
+    from hpc_gw.config import build  # noqa: PLC0415
+    from hpc_gw.distributed import any_world  # noqa: PLC0415
+    from hpc_gw.job import EvaluationConfig  # noqa: PLC0415
+
+    noise = {
+        "curve": arguments.noise,
+        "total_mass": arguments.total_mass,
+        "f_low": arguments.f_low,
+    }
+    values = {"noise": noise, "refine": arguments.refine, "valleys": arguments.valleys}
+    more = build(EvaluationConfig, values, where="hpc-gw overlap")
+    with any_world() as world:
+        assess.overlap(
+            arguments.predictions, arguments.output, engine_config(arguments), world, more=more
+        )
+        if world.rank == 0:
+            print(f"results: {arguments.output}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    alone(arguments)
+    from hpc_gw import assess  # noqa: PLC0415
+    from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
+
+    summary = assess.report(
+        arguments.results,
+        arguments.output,
+        engine_config(arguments),
+        arguments.log,
+        quick=arguments.quick,
+    )
+    print(to_text(summary))
+    print(f"report: {arguments.output / 'report.html'}")
