@@ -273,6 +273,22 @@ class _FitBank:
         nodes = torch.cat(parts, dim=1) + linear + self._offset
         return nodes if self._restore is None else nodes[:, self._restore]
 
+    def value_and_gradient(self, mapped: Tensor) -> tuple[Tensor, Tensor]:
+        """The fits (B, n) and their derivatives by the three variables, (B, n, 3); no autograd."""
+        parts = []
+        for points, inverse, weights in self._groups:
+            difference = mapped[:, :, None] - points  # (B, 3, n_train)
+            exponent = torch.matmul(inverse, difference.square())  # (B, k, n_train)
+            terms = torch.exp2_(exponent).mul_(weights)
+            sums = torch.bmm(terms, difference.transpose(1, 2))  # (B, k, 3)
+            slope = sums * (2 * math.log(2) * inverse)
+            parts.append(torch.cat([terms.sum(-1, keepdim=True), slope], dim=2))
+        both = torch.cat(parts, dim=1)  # (B, n, 1 + 3)
+        both[:, :, 0] += mapped @ self._slope + self._offset
+        both[:, :, 1:] += self._slope.T
+        both = both if self._restore is None else both[:, self._restore]
+        return both[:, :, 0], both[:, :, 1:]
+
 
 class _Basis:
     """Phase and amplitude vectors on a set of times, with phi = 0 at ``zero``."""
@@ -280,18 +296,30 @@ class _Basis:
     def __init__(
         self, data: SurrogateData, times: np.ndarray, zero: float, device: torch.device
     ) -> None:
-        newtonian = -2.0 * ((data.t_ref - data.domain) / 5.0) ** 0.625
-        newtonian -= newtonian[data.align_index]
-        phase = np.vstack([data.phase.ei_basis, newtonian])
-        start = max(int(np.searchsorted(data.domain, zero, side="right")) - SPLINE_LEAD, 0)
+        phase, amplitude = spline_curves(data, zero)
+        self.phase = torch.from_numpy(_columns(phase(times) - phase(np.array([zero])))).to(device)
+        self.amplitude = torch.from_numpy(_columns(amplitude(times))).to(device)
 
-        def spline(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-            curve = CubicSpline(data.domain[start:], rows[:, start:].T, bc_type="natural")
-            return np.ascontiguousarray(curve(at).T)
 
-        phase_at = spline(phase, times) - spline(phase, np.array([zero]))
-        self.phase = torch.from_numpy(phase_at).to(device)
-        self.amplitude = torch.from_numpy(spline(data.amplitude.ei_basis, times)).to(device)
+def spline_curves(data: SurrogateData, zero: float) -> tuple[CubicSpline, CubicSpline]:
+    """Splines in time of the phase's vectors, Newtonian last, and of the amplitude's.
+
+    As gwsurrogate does for times from ``zero`` on; each gives (T, vectors) for T times.
+    """
+    newtonian = -2.0 * ((data.t_ref - data.domain) / 5.0) ** 0.625
+    newtonian -= newtonian[data.align_index]
+    phase = np.vstack([data.phase.ei_basis, newtonian])
+    start = max(int(np.searchsorted(data.domain, zero, side="right")) - SPLINE_LEAD, 0)
+
+    def spline(rows: np.ndarray) -> CubicSpline:
+        return CubicSpline(data.domain[start:], rows[:, start:].T, bc_type="natural")
+
+    return spline(phase), spline(data.amplitude.ei_basis)
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    """(T, n) -> contiguous (n, T)."""
+    return np.ascontiguousarray(values.T)
 
 
 def _newtonian(rows: Tensor) -> Tensor:
