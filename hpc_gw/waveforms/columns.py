@@ -1,26 +1,21 @@
-"""Waveforms from files, put onto the convention that the networks were trained on.
+"""Waveforms from elsewhere, put onto the convention that the networks were trained on.
 
 h22 = A exp(-i phi) in units of r h / M, t in M, |h22| at its largest at t = 0, and phi = 0 at the
-first time of the network's grid. A file may have any time shift, any phase and either sign of
-the phase: the module removes them. What it cannot mend it refuses.
-
-Text files have the columns ``t Re(h22) Im(h22)``, as ``hpc-gw waveform --output`` writes them, or
-``t h+``; ``#`` begins a comment. NumPy's .npz files have ``h22`` and ``t``, or ``t0`` and ``dt``.
+first time of the network's grid. A waveform may have any time shift, any phase and either sign of
+the phase: the module removes them. What it cannot mend it refuses. ``waveforms.readers`` reads it.
 """
 
 from __future__ import annotations
 
-import warnings
-import zipfile
-import zlib
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.signal import hilbert
 
 from hpc_gw.errors import DataError
+from hpc_gw.waveforms.continuation import continued
 
 PEAKS = (0.05, 1.0)
 """Largest |h22| of waveforms in r h / M, with room: 0.14 (q = 8) to 0.40 (q = 1) in the domain."""
@@ -33,8 +28,15 @@ GAP = 1.0
 """A start that is missing by at most this [M] is continued without being asked, nor mentioned: a
 file from -10000 M may begin a little later once its peak is at 0."""
 
-LATEST_START = 0.6
-"""``extend`` needs this share of the span before the peak."""
+LATEST_START = 0.25
+"""``extend`` needs this share of the span before the peak: -2500 M of -10000 M."""
+
+EARLY = 0.25
+"""Share of the time before the peak, from the start, in which |h22| and frequency are compared."""
+
+ETA = (0.02, 0.3)
+"""Symmetric mass ratios that the leading order of |h22| may say in the inspiral; it finds 0.22
+where 0.25 is right, and 0.001 for Psi4."""
 
 _HILBERT_PEAK = 24.0, 6
 """Half width [M] and degree of the polynomial whose maximum is the peak of an analytic signal: its
@@ -52,31 +54,31 @@ class Columns:
         times: increasing, float64 (T,), in M.
         h22: complex128 (T,), A exp(-i phi).
         notes: what was done to it, a sentence each.
-        analytic: the file has h+ alone.
+        analytic: there is h+ alone.
+        doubts: why a network may not know such a waveform, a sentence each.
+        claims: what the file says of itself: some of q, s1, s2.
     """
 
     times: np.ndarray
     h22: np.ndarray
     notes: tuple[str, ...] = ()
     analytic: bool = False
+    doubts: tuple[str, ...] = ()
+    claims: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_columns(path: str | Path) -> Columns:
-    """The waveform of a file, its peak moved to t = 0, its phase growing.
+def columns_of(times: np.ndarray, values: np.ndarray, where: str) -> Columns:
+    """A waveform with its peak moved to t = 0, and its phase growing.
+
+    Args:
+        times: in M, (T,).
+        values: h22 in r h / M, complex (T,), or h+, real (T,).
+        where: where it comes from, for errors.
 
     Raises:
-        DataError: the file is missing, no such file, not finite, too coarse, or in other units.
+        DataError: it has other shapes, is not finite, too coarse, or in other units.
     """
-    times, values = _arrays(Path(path))
-    if times.ndim != 1 or values.shape != times.shape or times.size < 16:
-        raise DataError(
-            f"{path}: times of shape {times.shape} and values of shape {values.shape}: a waveform "
-            f"needs two series of one length, at least 16"
-        )
-    if bad := int((~np.isfinite(times) | ~np.isfinite(values)).sum()):
-        raise DataError(f"{path}: {bad} of {times.size} samples are not finite; mend or cut them")
-    if not (np.diff(times) > 0).all():
-        raise DataError(f"{path}: its times do not increase; the first column must be t/M")
+    _check_series(times, values, where)
     notes: tuple[str, ...] = ()
     analytic = not np.iscomplexobj(values)
     if analytic:
@@ -84,11 +86,12 @@ def read_columns(path: str | Path) -> Columns:
         notes += ("h+ alone: amplitude and phase are those of its analytic signal (approximate)",)
     peak = _smooth_peak_time(times, values) if analytic else peak_time(times, values)
     found = Columns(times - peak, values.astype(np.complex128), notes)
-    _check_units(path, found)
-    _check_sampling(path, found)
+    _check_units(found, where)
+    _check_sampling(found, where)
     if float(np.sum(_phase_steps(found))) < 0:
         note = () if analytic else ("its phase falls in time: its complex conjugate was taken",)
         found = replace(found, h22=found.h22.conj(), notes=notes + note)
+    _check_strain(found, where)
     if not analytic:
         return found
     inside = found.times >= found.times[0] + _HILBERT_EDGE
@@ -106,10 +109,10 @@ def onto_grid(
     """h22 on ``grid`` (G,), complex128, real and positive at its first time; and what was done.
 
     Args:
-        columns: from ``read_columns``.
+        columns: the waveform.
         grid: increasing times in M.
         peak: time on ``grid`` of the largest |h22|.
-        extend: continue a start that is missing, see ``continued``.
+        extend: continue a start that is missing, see ``continuation``.
         where: the file, for errors.
 
     Raises:
@@ -122,7 +125,7 @@ def onto_grid(
     if gap > allowed and not (extend and possible):
         remedy = (
             "give a longer waveform, or continue it with --extend" if possible
-            else "give a longer waveform"
+            else f"give a longer waveform (--extend needs {-LATEST_START * grid[0]:.0f} M)"
         )  # fmt: skip
         raise DataError(
             f"{where}: [{grid[0]:g}, {columns.times[0]:.1f}] M before its peak is missing of the "
@@ -143,74 +146,22 @@ def onto_grid(
         notes += (f"zeros after {end:.1f} M, where its ringdown is over",)
     early = grid < columns.times[0]
     if early.any():
-        h22[early] = continued(columns, grid[early])
+        h22[early] = continued(columns.times, columns.h22, grid[early])
     if gap > GAP:
         notes += (f"continued from {columns.times[0]:.0f} M back to {grid[0]:g} M",)
     return h22 * np.exp(-1j * np.angle(h22[0])), notes
 
 
-def continued(columns: Columns, times: np.ndarray) -> np.ndarray:
-    """h22 at ``times`` before the first sample, complex128.
-
-    Phase and amplitude are expansions in powers of the time to the merger, as TaylorT3 has them
-    (arXiv:0907.0700, eqs. 3.10), with coefficients fitted to the first two thirds of what there is.
-    """
-    start = float(columns.times[0])
-    known = (columns.times >= start) & (columns.times <= start / 3)
-    if known.sum() < 16:
-        known = np.arange(columns.times.size) < 16
-    t, h22 = columns.times[known], columns.h22[known]
-
-    def fit(powers: tuple[float, ...], values: np.ndarray) -> np.ndarray:
-        basis = (t[:, None] / start) ** np.array(powers)
-        coefficients = np.linalg.lstsq(basis, values, rcond=None)[0]
-        fitted = (times[:, None] / start) ** np.array(powers) @ coefficients
-        # The basis is 1 at the first sample, where the continuation must meet the waveform.
-        return np.asarray(fitted + values[0] - coefficients.sum())
-
-    phase = fit((0.625, 0.375, 0.25, 0.125, 0.0, -0.125, -0.25), -np.unwrap(np.angle(h22)))
-    amplitude = fit((-0.25, -0.5, -0.625, -0.75), np.abs(h22))
-    return np.asarray(amplitude * np.exp(-1j * phase))
-
-
-def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Times and values, real or complex, of a file."""
-    try:
-        if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return _npz(path, {name: file[name] for name in file.files})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an empty file is refused below
-            table = np.loadtxt(path, comments="#", ndmin=2, dtype=np.float64)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file or folder") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+def _check_series(times: np.ndarray, values: np.ndarray, where: str) -> None:
+    if times.ndim != 1 or values.shape != times.shape or times.size < 16:
         raise DataError(
-            f"{path}: not readable as a waveform ({str(error)[:120]}); need the columns t/M, "
-            f"Re(h22), Im(h22), or t/M, h+, or an .npz file with t and h22"
-        ) from error
-    if table.shape[1] == 2:
-        return table[:, 0], table[:, 1]
-    if table.shape[1] == 3:
-        return table[:, 0], table[:, 1] + 1j * table[:, 2]
-    raise DataError(
-        f"{path}: {table.shape[1]} columns; need 3, t/M, Re(h22), Im(h22), or 2, t/M, h+"
-    )
-
-
-def _npz(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    h22 = arrays.get("h22")
-    if (
-        h22 is None
-        or h22.dtype.kind not in "fc"
-        or not ("t" in arrays or {"t0", "dt"} <= {*arrays})
-    ):
-        raise DataError(
-            f"{path}: holds {', '.join(arrays) or 'nothing'}; need h22, and t, or t0 and dt, in M"
+            f"{where}: times of shape {times.shape} and values of shape {values.shape}: a waveform "
+            f"needs two series of one length, at least 16"
         )
-    if "t" in arrays:
-        return arrays["t"].astype(np.float64), h22
-    return float(arrays["t0"]) + float(arrays["dt"]) * np.arange(h22.size), h22
+    if bad := int((~np.isfinite(times) | ~np.isfinite(values)).sum()):
+        raise DataError(f"{where}: {bad} of {times.size} samples are not finite; mend or cut them")
+    if not (np.diff(times) > 0).all():
+        raise DataError(f"{where}: its times do not increase; the first column must be t/M")
 
 
 def _analytic(times: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -258,22 +209,45 @@ def _phase_steps(columns: Columns) -> np.ndarray:
     return np.asarray(-angles[loud[1:] & loud[:-1]])
 
 
-def _check_units(path: str | Path, columns: Columns) -> None:
+def _check_units(columns: Columns, where: str) -> None:
     peak = float(np.abs(columns.h22).max())
     if not PEAKS[0] <= peak <= PEAKS[1]:
         raise DataError(
-            f"{path}: its largest |h22| is {peak:.3g}, not in [{PEAKS[0]:g}, {PEAKS[1]:g}] as in "
-            f"geometric units; scale it to r h / M (times distance over total mass, G = c = 1)"
+            f"{where}: its largest |h22| is {peak:.3g}, not in [{PEAKS[0]:g}, {PEAKS[1]:g}] as in "
+            f"geometric units; scale it to r h / M (times distance over total mass, G = c = 1), or "
+            f"give --total-mass and --distance for seconds and strain"
         )
 
 
-def _check_sampling(path: str | Path, columns: Columns) -> None:
+def _check_sampling(columns: Columns, where: str) -> None:
     steps = np.abs(_phase_steps(columns))
     near = (columns.times > -50) & (columns.times < 20)
     coarse = float(np.diff(columns.times[near]).max()) if near.sum() > 1 else np.inf
     most = 2 * np.pi / SAMPLES_PER_CYCLE
     if coarse > 6.0 or (steps.size and steps.max() > most):
         raise DataError(
-            f"{path}: sampled every {coarse:.3g} M at its merger, where the network needs "
+            f"{where}: sampled every {coarse:.3g} M at its merger, where the network needs "
             f"{SAMPLES_PER_CYCLE} samples a cycle, at most 3 M apart; sample it more finely"
+        )
+
+
+def _check_strain(columns: Columns, where: str) -> None:
+    """Amplitude and frequency of an inspiral must be of one another.
+
+    |h22| = 8 sqrt(pi / 5) eta (omega_22 / 2)^(2/3) at leading order (arXiv:1310.1528, eqs. 327
+    to 329), so that both say an eta. Psi4, a wrong mass or a wrong distance do not fit.
+    """
+    start = float(columns.times[0])
+    early = columns.times <= start * (1 - EARLY)
+    if start > -500 or early.sum() < 16:
+        return  # too short for a network in any case, and refused for that
+    omega = np.gradient(-np.unwrap(np.angle(columns.h22[early])), columns.times[early])
+    omega = float(np.median(omega))
+    amplitude = float(np.median(np.abs(columns.h22[early])))
+    eta = amplitude / (8 * np.sqrt(np.pi / 5) * (max(omega, 1e-9) / 2) ** (2 / 3))
+    if not ETA[0] <= eta <= ETA[1]:
+        raise DataError(
+            f"{where}: |h22| = {amplitude:.3g} at the frequency {omega:.3g} / M of its inspiral "
+            f"says eta = {eta:.3g}, not in [{ETA[0]:g}, {ETA[1]:g}] as for two bodies' strain; "
+            f"is it Psi4, or scaled with another mass or distance? Give r h / M against t / M"
         )
