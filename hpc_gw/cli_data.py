@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hpc_gw.distributed import World
 
 Arguments = argparse.Namespace
+ENGINES = ("surrogate", "gwsurrogate", "phenomt", "seobnrv4", "seobnrv5hm")
+"""Kinds of ``EngineConfig``, whose file imports torch: too slow for ``--help``."""
+
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -37,14 +40,16 @@ def engine_options(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="NRHybSur3dq8.h5; default: $HPC_GW_SURROGATE, else the embedded surrogate",
     )
-    verb.add_argument("--engine", choices=("surrogate", "gwsurrogate"), default="surrogate")
+    verb.add_argument("--engine", choices=ENGINES, default="surrogate")
 
 
 def engine_config(arguments: Arguments):  # type: ignore[no-untyped-def]
     """The ``EngineConfig`` that these options ask for."""
+    from hpc_gw.config import build  # noqa: PLC0415
     from hpc_gw.waveforms.engines import EngineConfig  # noqa: PLC0415
 
-    return EngineConfig(kind=arguments.engine, file=arguments.surrogate)
+    options = {"kind": arguments.engine, "file": arguments.surrogate}
+    return build(EngineConfig, options, where="--engine, --surrogate")
 
 
 def data_verb(verbs: Verbs) -> None:

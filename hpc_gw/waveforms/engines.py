@@ -15,7 +15,10 @@ from pydantic.dataclasses import dataclass
 from hpc_gw.config import STRICT
 from hpc_gw.errors import SurrogateError
 from hpc_gw.files import published
+from hpc_gw.waveforms.direct_engine import DirectEngine
 from hpc_gw.waveforms.gwsurrogate_engine import GwsurrogateEngine, import_gwsurrogate
+from hpc_gw.waveforms.lal_engine import APPROXIMANTS, LalEngine
+from hpc_gw.waveforms.seob_engine import SeobEngine
 from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.surrogate_file import read_surrogate
 
@@ -24,19 +27,32 @@ ENVIRONMENT = "HPC_GW_SURROGATE"
 
 EMBEDDED = "NRHybSur3dq8_embedded.h5"
 
+Kind = Literal["surrogate", "gwsurrogate", "phenomt", "seobnrv4", "seobnrv5hm"]
+
+SURROGATES = ("surrogate", "gwsurrogate")
+"""Kinds that evaluate a surrogate's file."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class EngineConfig:
     """Where waveforms come from.
 
     Attributes:
-        kind: ``surrogate``, our batched evaluator, or ``gwsurrogate``, one at a time.
+        kind: ``surrogate``, our batched evaluator, or ``gwsurrogate``, one at a time; or
+            another model than the surrogate's: ``phenomt`` and ``seobnrv4`` by lalsimulation,
+            ``seobnrv5hm`` by pyseobnr.
         file: a surrogate in NRHybSur3dq8's layout; without it the file that the environment
             variable HPC_GW_SURROGATE names, else the embedded one; ``embedded`` insists on that.
     """
 
-    kind: Literal["surrogate", "gwsurrogate"] = "surrogate"
+    kind: Kind = "surrogate"
     file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file and self.kind not in SURROGATES:
+            raise ValueError(
+                f"file = {self.file}: '{self.kind}' reads none; choose {' or '.join(SURROGATES)}"
+            )
 
 
 def surrogate_path(file: str | None = None) -> Path:
@@ -53,12 +69,17 @@ def load_engine(
     device: str | torch.device = "cpu",
     *,
     phase_zero: float | None = None,
-) -> SurrogateEngine | GwsurrogateEngine:
+) -> SurrogateEngine | GwsurrogateEngine | DirectEngine:
     """The engine that ``config`` asks for, on ``times`` [M], with phi = 0 at ``phase_zero``.
 
     Raises:
         SurrogateError: the file is missing, truncated or of another layout.
+        MissingDependencyError: the package that this kind needs is not installed.
     """
+    if config.kind in APPROXIMANTS:
+        return LalEngine(config.kind, times, phase_zero=phase_zero)
+    if config.kind == "seobnrv5hm":
+        return SeobEngine(times, phase_zero=phase_zero)
     path = surrogate_path(config.file)
     if config.kind == "gwsurrogate":
         return GwsurrogateEngine(path, times, phase_zero=phase_zero)

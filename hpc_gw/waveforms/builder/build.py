@@ -21,6 +21,7 @@ from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.builder import fit, seobnr
 from hpc_gw.waveforms.builder.design import TRAINING_BOX, held_out_points, training_points
 from hpc_gw.waveforms.builder.heldout import mismatches
+from hpc_gw.waveforms.pyseobnr_h22 import SETTINGS
 from hpc_gw.waveforms.surrogate_file import SurrogateData, write_surrogate
 
 NAME = "NRHybSur3dq8_embedded"
@@ -174,7 +175,7 @@ def _record(
         "bytes": size,
         "trained_on": MODEL,
         "form": "NRHybSur3dq8, Varma et al., arXiv:1812.07865",
-        "seobnr_settings": seobnr.SETTINGS,
+        "seobnr_settings": SETTINGS,
         "training": {
             "points": settings["points"],
             "box": TRAINING_BOX,

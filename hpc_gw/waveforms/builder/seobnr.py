@@ -1,9 +1,4 @@
-"""SEOBNRv5HM (2,2) waveforms for training and for held-out checks, by pyseobnr.
-
-pyseobnr (GPL-3, heavy) is needed only here, when a surrogate is built.
-
-Reference: Pompili et al., Phys. Rev. D 108, 124035 (2023), arXiv:2303.18039.
-"""
+"""SEOBNRv5HM (2,2) waveforms for training and for held-out checks, kept in files."""
 
 from __future__ import annotations
 
@@ -18,30 +13,12 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.optimize import brentq
 from tqdm import tqdm
 
-from hpc_gw.constants import DT, MTSUN_SI
 from hpc_gw.errors import HpcGwError, MissingDependencyError
 from hpc_gw.files import make_folder, published
-from hpc_gw.manifold.physics import eta
-
-TOTAL_MASS = 50.0
-"""[solar masses]; cancels out in geometric units, pyseobnr just needs one."""
-
-DURATION = 14_000.0
-"""Length asked for at 1.5PN accuracy [M]: reaches -10,900 M everywhere in the box."""
-
-SETTINGS: dict[str, Any] = {
-    "return_modes": [(2, 2)],
-    "dt": DT * TOTAL_MASS * MTSUN_SI,
-    "M": TOTAL_MASS,
-    "postadiabatic": True,  # an ODE from the start leaves eccentricity wiggles of 4e-4 rad
-    "rtol_ode": 1e-13,  # tight: the attachment time jitters 3-4 times less
-    "atol_ode": 1e-14,
-    "convention_t0_set_to_0_at_coprecessing_amplitude22_peak": True,
-}
-"""What pyseobnr is asked for; t = 0 at the attachment, which is the peak of (2,2)."""
+from hpc_gw.waveforms.inspiral import DURATION, starting_frequency
+from hpc_gw.waveforms.pyseobnr_h22 import SETTINGS, seob_h22
 
 
 def require(module: str, package: str) -> Any:
@@ -58,42 +35,14 @@ def require(module: str, package: str) -> Any:
         ) from error
 
 
-def starting_frequency(q: float, s1: float, s2: float, duration: float = DURATION) -> float:
-    """Orbital frequency M omega from which the 1.5PN inspiral lasts ``duration`` (in M).
-
-    tau = 5/(256 eta) v^-8 [1 + (743/252 + 11 eta/3) v^2 - (8/5)(4 pi - beta) v^3], v^3 = M omega
-    (Poisson & Will, Phys. Rev. D 52, 848 (1995)).
-    """
-    nu = float(eta(q))
-    masses = np.array([q, 1.0]) / (1 + q)
-    beta = float(((113 * masses**2 + 75 * nu) * np.array([s1, s2])).sum()) / 12
-
-    def excess(v: float) -> float:
-        series = 1 + (743 / 252 + 11 * nu / 3) * v**2 - 1.6 * (4 * np.pi - beta) * v**3
-        return float(5 / (256 * nu) * v**-8 * series) - duration
-
-    return float(brentq(excess, 0.05, 0.35)) ** 3
-
-
 def waveform(parameters: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Amplitude and unwrapped phase of h22 = A exp(-i phi) at ``times`` (M), float64 (T,).
 
     Raises:
         HpcGwError: the waveform is shorter than ``times``.
     """
-    generate = require("pyseobnr.generate_waveform", "pyseobnr").generate_modes_opt
     q, s1, s2 = (float(value) for value in parameters)
-    _, modes, model = generate(
-        q,
-        s1,
-        s2,
-        starting_frequency(q, s1, s2),
-        approximant="SEOBNRv5HM",
-        debug=True,
-        settings=dict(SETTINGS),
-    )
-    whole = np.abs(modes["2,2"]) > 0  # trailing samples are exactly 0
-    t, h = model.t[whole], modes["2,2"][whole]
+    t, h = seob_h22(q, s1, s2, starting_frequency(q, s1, s2))
     if t[0] > times[0] or t[-1] < times[-1]:
         raise HpcGwError(
             f"SEOBNRv5HM at (q, s1, s2) = ({q:g}, {s1:g}, {s2:g}) spans [{t[0]:.0f}, {t[-1]:.0f}] "
