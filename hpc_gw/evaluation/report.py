@@ -1,65 +1,80 @@
-"""The report of an evaluation: tables, figures, and one offline page that holds them all."""
+"""The report of an evaluation: tables, figures, and two offline pages that hold them all."""
 
 from __future__ import annotations
 
 import base64
-import functools
 import html
 import json
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from tqdm import tqdm
 
+from hpc_gw.constants import T_MAX, T_MIN
 from hpc_gw.errors import DataError
-from hpc_gw.evaluation import figures, interactive, tables
-from hpc_gw.evaluation.evaluate import clip, domain
-from hpc_gw.evaluation.figures import WaveformPair
-from hpc_gw.evaluation.results import Overlaps, Predictions
-from hpc_gw.evaluation.statistics import PAPER_SOURCE, Summary, failures_as_zero, summary
+from hpc_gw.evaluation import figures, tables
+from hpc_gw.evaluation.explorer import write_explorer
+from hpc_gw.evaluation.figures_scaling import Points
+from hpc_gw.evaluation.gallery import Entry, gallery
+from hpc_gw.evaluation.records import Results
+from hpc_gw.evaluation.statistics import PAPER_SOURCE, Summary, refined_summary, summary
 from hpc_gw.files import make_folder, published
 from hpc_gw.waveforms.protocol import Engine
+from hpc_gw.waveforms.surrogate_file import SurrogateData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WORST = 20
-"""Waveforms of lowest overlap that are listed and drawn."""
-
 TITLE = "Waveform overlaps of a trained network"
+
+EXPLORER = "explorer.html"
+
+SLOW = ("figure_05_degeneracy", "figure_06_degeneracy_effective")
+"""Figures that ask for ten thousands of waveforms of their own."""
 
 
 def write_report(
     folder: Path,
     *,
-    predictions: Predictions,
-    overlaps: Overlaps,
+    results: Results,
     engine: Engine,
     recipe: dict[str, Any],
     log: Path | None = None,
+    surrogate: SurrogateData | None = None,
+    maps: Engine | None = None,
+    scaling: Mapping[str, Points] | None = None,
+    engines: Mapping[str, np.ndarray] | None = None,
+    quick: bool = False,
+    progress: bool = False,
 ) -> Path:
-    """Write ``table1.{md,tex,json,txt}``, ``figures/*.{png,pdf}`` and ``report.html``.
+    """Write tables, ``tail.csv``, ``figures/*.{png,pdf}``, ``explorer.html``, ``report.html``.
 
-    The page needs no network. Each file is published atomically, the page last.
+    The pages need no network. Each file is published atomically, ``report.html`` last.
 
     Args:
-        engine: makes the waveforms that are drawn: the best, the median, the worst.
+        folder: of the report.
+        results: at least one waveform.
+        engine: makes the waveforms that are drawn.
         recipe: how the run was made; shown in full.
         log: JSON-lines of the training, for the learning curve.
+        surrogate: what ``engine`` evaluates; with it the explorer draws any waveform.
+        maps, scaling, engines: see ``gallery.gallery``.
+        quick: leave out the figures of ``SLOW``.
+        progress: show a bar.
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        DataError: the overlaps are of other rows than the predictions, or there are none.
+        DataError: there are no waveforms in the results, or the log cannot be read.
     """
-    if len(predictions) == 0:
+    if len(results) == 0:
         raise DataError("a report of no test waveforms: predict at least one first")
-    result = summary(predictions, overlaps)
+    found, refined = summary(results), refined_summary(results)
     records = read_log(log) if log else []  # before anything is written
     folder = make_folder(folder)
     for ending, render in (
@@ -68,19 +83,28 @@ def write_report(
         ("json", tables.to_json),
         ("txt", tables.to_text),
     ):
-        _publish(folder / f"table1.{ending}", render(result))
-    draw = functools.partial(_figure, folder / "figures")
+        _publish(folder / f"table1.{ending}", render(found))
+        if refined:
+            _publish(folder / f"table1_refined.{ending}", render(refined))
+    _publish(folder / "tail.csv", tables.tail_csv(results))
+    span = (
+        (float(engine.times[0]), float(engine.times[-1])) if len(engine.times) else (T_MIN, T_MAX)
+    )
+    write_explorer(folder / EXPLORER, results, surrogate, recipe, span=span)
+    entries = list(gallery(results, engine, maps=maps, scaling=scaling, engines=engines))
+    bar = tqdm(entries, desc="figures", unit="figure", disable=not progress)
+    drawn = {entry.name: _entry(folder / "figures", entry, quick) for entry in bar}
     sections = [
-        ("Results", _results(result)),
-        ("Test points", _points(predictions, overlaps)),
-        ("Overlaps", _overlaps(predictions, overlaps, result, draw)),
-        ("Errors", _errors(predictions, draw)),
-        ("Waveforms", _waveforms(predictions, overlaps, engine, draw)),
-        ("Training", _training(records, draw)),
+        ("Results", _results(found, refined)),
+        ("The paper's figures", _some(drawn, lambda name: name.startswith("figure_"))),
+        ("Beyond the paper", _some(drawn, lambda name: not name.startswith("figure_"))),
+        ("The tail", _tail(results)),
+        ("Slices of mass ratio", _table(tables.slices_table(found))),
+        ("Training", _training(folder / "figures", records)),
         ("Recipe", _recipe(recipe)),
     ]
     page = folder / "report.html"
-    _publish(page, _page(result, [(name, body) for name, body in sections if body]))
+    _publish(page, _page(found, [(name, body) for name, body in sections if body]))
     return page
 
 
@@ -110,145 +134,55 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def waveform_pairs(
-    predictions: Predictions, overlaps: Overlaps, engine: Engine, rows: Sequence[int]
-) -> list[WaveformPair]:
-    """Re h22 at truth and prediction of some rows, the prediction moved by its t_c and phi_c."""
-    times, inside = engine.times, domain(engine)
-    pairs = []
-    for i in rows:
-        truth = predictions.truth[i : i + 1, :3]
-        answer, _ = clip(predictions.prediction[i : i + 1, :3], inside)
-        with torch.no_grad():
-            h, s = (engine.h22(p)[0].cpu().numpy() for p in (truth, answer))
-        at = times + overlaps.t_c[i]
-        turned = s * np.exp(-1j * overlaps.phi_c[i])
-        moved = np.interp(at, times, turned.real, left=0.0, right=0.0)
-        q, s1, s2 = truth[0].tolist()
-        pairs.append(WaveformPair((q, s1, s2), float(overlaps.overlap[i]), times, h.real, moved))
-    return pairs
-
-
-Draw = Callable[[str, "Figure", str], str]
-
-
-def _results(result: Summary) -> str:
-    notes = "".join(f"<p class='soft'>{html.escape(said)}</p>" for said in tables.remarks(result))
-    return (
+def _results(found: Summary, refined: Summary | None) -> str:
+    notes = "".join(f"<p class='soft'>{html.escape(said)}</p>" for said in tables.remarks(found))
+    shown = (
         "<p>Errors of the prediction and overlaps of the waveforms that it stands for: "
-        "extremes, quartiles and median over the test set.</p>"
-        + _table(tables.table_1(result), "two")
+        "extremes, quartiles and median over the test set. The network alone.</p>"
+        + _table(tables.table_1(found), "two")
         + "<p>Waveforms in the tail:</p>"
-        + _table(tables.counts_table(result))
+        + _table(tables.counts_table(found))
         + notes
     )
+    if refined:
+        shown += (
+            "<h3>Refined</h3><p>After a fit of each waveform, which begins at the network's "
+            "answer. The paper's numbers are those of a network alone.</p>"
+            + _table(tables.table_1(refined), "two")
+            + _table(tables.counts_table(refined))
+        )
+    return shown
 
 
-def _points(predictions: Predictions, overlaps: Overlaps) -> str:
-    shown, total = len(interactive.shown_points(overlaps.overlap)), len(overlaps)
-    said = f"All {total:,} test points"
-    if shown < total:
-        said = f"{shown:,} of {total:,} test points, the lowest overlaps and a random rest"
+def _entry(folder: Path, entry: Entry, quick: bool) -> str:
+    """A figure of the gallery, saved, as an HTML fragment; or why it is not there."""
+    title, missing = f"<h3>{html.escape(entry.title)}</h3>", entry.missing
+    if quick and entry.name in SLOW:
+        missing = "Left out of a quick report: it asks for ten thousands of waveforms of its own."
+    said = f"<p class='soft'>{html.escape(missing)}</p>" if missing else ""
+    if entry.draw is None or (quick and entry.name in SLOW):
+        return title + said
+    return title + said + _figure(folder, entry.name, entry.draw(), entry.caption)
+
+
+def _some(drawn: Mapping[str, str], wanted: Any) -> str:
+    return "".join(body for name, body in drawn.items() if wanted(name))
+
+
+def _tail(results: Results) -> str:
     return (
-        f"<p>{said}, coloured by overlap. Point at one for its parameters and errors; "
-        f"drag to zoom, double-click to return.</p>"
-        f"<div class='plot'>{interactive.scatter(predictions, overlaps)}</div>"
-    )
-
-
-def _overlaps(p: Predictions, o: Overlaps, result: Summary, draw: Draw) -> str:
-    q = p.truth[:, 0]
-    failed = "" if not result.failures else " Failures count as 0; in maps they are red crosses."
-    return (
-        draw(
-            "overlap_histogram",
-            figures.overlap_histogram(o.overlap),
-            "Overlaps of the whole test set." + failed,
-        )
-        + draw(
-            "overlap_by_q",
-            figures.overlap_by_q(q, o.overlap),
-            "Overlaps by slice of mass ratio, with mean and median (number of waveforms).",
-        )
-        + draw(
-            "overlap_trend",
-            figures.overlap_trend(q, o.overlap),
-            "Overlap along the mass ratio. The paper reports mean and median of at least 0.99 "
-            "in each slice, below 0.98 only at q ~ 8.",
-        )
-        + "<details><summary>Overlaps by slice</summary>"
-        + _table(tables.slices_table(result))
+        "<p>The lowest overlaps with their parameters; all digits are in tail.csv.</p>"
+        f"<details><summary>{min(tables.TAIL, len(results))} waveforms</summary>"
+        + _table(tables.tail_table(results))
         + "</details>"
-        + draw(
-            "overlap_maps",
-            figures.overlap_maps(p.truth, o.overlap),
-            "Overlap over the spins, by slice of mass ratio, and over effective spin and "
-            "symmetric mass ratio; the lowest on top.",
-        )
     )
 
 
-def _errors(p: Predictions, draw: Draw) -> str:
-    return draw(
-        "error_maps",
-        figures.error_maps(p.truth, p.prediction),
-        "Absolute error of each quantity over the spins, for sample slices of mass ratio; "
-        "colours end at the 99th percentile.",
-    )
-
-
-def _waveforms(p: Predictions, o: Overlaps, engine: Engine, draw: Draw) -> str:
-    order = np.argsort(failures_as_zero(o.overlap), kind="stable")
-    finite = order[np.isfinite(o.overlap[order])]
-    parts = []
-    if finite.size:
-        places = np.unique([0, len(finite) // 2, len(finite) - 1])[::-1]
-        pairs = waveform_pairs(p, o, engine, finite[places].tolist())
-        parts.append(
-            draw(
-                "waveforms",
-                figures.waveform_comparison(pairs),
-                "Highest, median and lowest overlap: inspiral and merger of Re h22, the "
-                "prediction moved by its best time and phase.",
-            )
-        )
-        worst = waveform_pairs(p, o, engine, finite[:WORST].tolist())
-        parts.append(
-            draw(
-                "worst_waveforms",
-                figures.waveform_gallery(worst),
-                f"The mergers of the {len(worst)} waveforms of lowest overlap.",
-            )
-        )
-    parts.append(f"<h3>The {min(WORST, len(o))} lowest overlaps</h3>")
-    parts.append(_table(_worst(p, o, order[:WORST])))
-    return "".join(parts)
-
-
-def _worst(p: Predictions, o: Overlaps, rows: np.ndarray) -> tables.Table:
-    lines = []
-    for i in rows:
-        value = float(o.overlap[i])
-        lines.append(
-            (
-                f"{p.row[i]}",
-                "failed" if np.isnan(value) else tables.overlap_number(value),
-                *(tables.number(float(x)) for x in p.truth[i, :3]),
-                *(tables.number(float(x)) for x in p.prediction[i, :3]),
-                tables.number(float(o.t_c[i])),
-                "yes" if o.clipped[i] else "",
-            )
-        )
-    predicted = ("predicted q", "s1", "s2")
-    head = ("row", "overlap", "true q", "s1", "s2", *predicted, "shift [M]", "outside domain")
-    return tables.Table(head, tuple(lines))
-
-
-def _training(records: Sequence[Mapping[str, Any]], draw: Draw) -> str:
+def _training(folder: Path, records: Sequence[Mapping[str, Any]]) -> str:
     if not records:
         return ""
     said = "Loss of training and validation, and the learning rate."
-    return draw("training", figures.training_curve(records), said)
+    return _figure(folder, "training", figures.training_curve(records), said)
 
 
 def _recipe(recipe: Mapping[str, Any]) -> str:
@@ -259,7 +193,8 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
     )
 
 
-def _page(result: Summary, sections: Sequence[tuple[str, str]]) -> str:
+def _page(result: Summary, sections: Iterable[tuple[str, str]]) -> str:
+    sections = list(sections)
     median = result.table["overlap"][2]
     cards = [
         (tables.overlap_number(median), "median overlap (paper 0.995)", False),
@@ -276,16 +211,16 @@ def _page(result: Summary, sections: Sequence[tuple[str, str]]) -> str:
     return string.Template(template).substitute(
         title=TITLE,
         subtitle=f"{result.total:,} test waveforms · {html.escape(result.engine)}",
-        plotly=interactive.plotly_library(),
+        explorer=EXPLORER,
         contents="".join(
-            f"<a href='#{name.lower().replace(' ', '-')}'>{name}</a>" for name, _ in sections
+            f"<a href='#{_anchor(name)}'>{html.escape(name)}</a>" for name, _ in sections
         ),
         cards="".join(
             f"<div class='card{' bad' if bad else ''}'><b>{value}</b><span>{said}</span></div>"
             for value, said, bad in cards
         ),
         sections="".join(
-            f"<section id='{name.lower().replace(' ', '-')}'><h2>{name}</h2>{body}</section>"
+            f"<section id='{_anchor(name)}'><h2>{html.escape(name)}</h2>{body}</section>"
             for name, body in sections
         ),
         footer=(
@@ -293,6 +228,10 @@ def _page(result: Summary, sections: Sequence[tuple[str, str]]) -> str:
             f"phase. Comparison: {html.escape(PAPER_SOURCE)}. Made with hpc_gw."
         ),
     )
+
+
+def _anchor(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
 def _table(table: tables.Table, kind: str = "") -> str:

@@ -8,7 +8,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from hpc_gw.evaluation.records import Results
 from hpc_gw.evaluation.statistics import (
     PAPER_COUNTS,
     PAPER_SOURCE,
@@ -16,6 +20,7 @@ from hpc_gw.evaluation.statistics import (
     PAPER_TOTAL,
     STATISTICS,
     Summary,
+    failures_as_zero,
 )
 
 _HEADS = {"min": "min", "q1": "Q1", "median": "median", "q3": "Q3", "max": "max"}
@@ -47,19 +52,28 @@ class Table:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, a real minus sign; ``∞`` where failures leave it unbounded, ``–`` for NaN."""
+    """Three decimals, or one digit and its power of ten where they would show nothing.
+
+    With a real minus sign; ``∞`` where failures leave it unbounded, ``–`` for NaN.
+    """
     if value is None:
         return "∞"
     if math.isnan(value):
         return "–"
+    if 0 < abs(value) < 5e-4:
+        digit, power = f"{value:.0e}".split("e")
+        return f"{digit}e{int(power)}".replace("-", "−")
     return f"{value:.3f}".replace("-", "−")
 
 
 def overlap_number(value: float | None) -> str:
-    """An overlap with four decimals, never rounded up to 1."""
+    """An overlap with four decimals, or as many nines as it has up to seven; never rounded up."""
     if value is None:
         return "∞"
-    return "1.0000" if value == 1 else f"{min(value, 0.9999):.4f}"
+    if not 0.9999 < value < 1:
+        return "1.0000" if value == 1 else f"{min(value, 0.9999):.4f}"
+    nines = min(int(-math.log10(1 - value) + 1e-9), 7)
+    return f"0.{'9' * nines}"
 
 
 def table_1(summary: Summary, names: dict[str, str] | None = None) -> Table:
@@ -109,6 +123,67 @@ def slices_table(summary: Summary) -> Table:
             for part in summary.slices
         ),
     )
+
+
+TAIL = 100
+"""Waveforms of lowest overlap that the tail lists."""
+
+TAIL_HEAD = (
+    *("row", "overlap", "bound", "q", "s1", "s2", "predicted q", "predicted s1"),
+    *("predicted s2", "shift [M]", "clipped", "refined overlap"),
+)
+"""Columns of the tail; the last one where there are refined answers."""
+
+
+def tail_rows(results: Results, count: int = TAIL) -> np.ndarray:
+    """Places of the ``count`` lowest overlaps, failures first, then the lowest."""
+    return np.argsort(failures_as_zero(results.overlaps.overlap), kind="stable")[:count]
+
+
+def tail_table(results: Results, count: int = TAIL) -> Table:
+    """The ``count`` waveforms of lowest overlap with their parameters."""
+    lines = []
+    for row, overlap, bound, *values, clipped, refined in _tail(results, count):
+        shown = (
+            f"{row}",
+            "failed" if math.isnan(overlap) else overlap_number(overlap),
+            "" if math.isnan(bound) else f"{bound:.0e}",
+            *(number(value) for value in values),
+            "yes" if clipped else "",
+            *([] if results.refined is None else [overlap_number(refined)]),
+        )
+        lines.append(shown)
+    return Table(_tail_head(results), tuple(lines))
+
+
+def tail_csv(results: Results, count: int = TAIL) -> str:
+    """``tail_table`` with all digits, comma-separated; a failure is ``nan``."""
+    lines = [",".join(_tail_head(results))]
+    for row, *values, clipped, refined in _tail(results, count):
+        cells = [str(row), *(repr(value) for value in values), str(int(clipped))]
+        lines.append(",".join(cells if results.refined is None else [*cells, repr(refined)]))
+    return "\n".join(lines) + "\n"
+
+
+def _tail_head(results: Results) -> tuple[str, ...]:
+    return TAIL_HEAD[:-1] if results.refined is None else TAIL_HEAD
+
+
+def _tail(results: Results, count: int) -> list[tuple[Any, ...]]:
+    """The lines of the tail as Python numbers, in the order of ``TAIL_HEAD``."""
+    rows = tail_rows(results, count)
+    p, o, refined = results.predictions, results.overlaps, results.refined
+    columns = (
+        p.row[rows],
+        o.overlap[rows],
+        o.bound[rows],
+        *p.truth[rows, :3].T,
+        *p.prediction[rows, :3].T,
+        o.t_c[rows],
+        o.clipped[rows],
+        np.full(len(rows), np.nan) if refined is None else refined.overlap[rows],
+    )
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def share(count: int, total: int) -> str:

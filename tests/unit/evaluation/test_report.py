@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -11,14 +12,20 @@ import numpy as np
 import pytest
 
 from hpc_gw.errors import DataError
-from hpc_gw.evaluation import figures, interactive
-from hpc_gw.evaluation.evaluate import compute_overlaps
-from hpc_gw.evaluation.report import read_log, waveform_pairs, write_report
-from hpc_gw.evaluation.results import Overlaps, Predictions
+from hpc_gw.evaluation import figures
+from hpc_gw.evaluation.figures_sources import waveform_pairs
+from hpc_gw.evaluation.records import Refined, Results, Valleys
+from hpc_gw.evaluation.report import read_log, write_report
 
-from .conftest import ChirpEngine, grid_parameters, noisy_predictions, random_parameters
+from .conftest import (
+    ChirpEngine,
+    grid_parameters,
+    noisy_predictions,
+    random_parameters,
+    results_of,
+)
 
-Run = tuple[Predictions, Overlaps, ChirpEngine]
+Run = tuple[Results, ChirpEngine]
 
 
 @pytest.fixture(scope="module", params=["scattered", "grid"])
@@ -27,60 +34,68 @@ def run(request: pytest.FixtureRequest) -> Run:
     p = noisy_predictions(random_parameters(150) if scattered else grid_parameters())
     p.prediction[4] = np.nan
     engine = ChirpEngine()
-    return p, compute_overlaps(p, engine, progress=False), engine
+    found = results_of(p, engine)
+    n, zeros = len(p), np.zeros((len(p), 3))
+    refined = Refined(p.row, p.truth[:, :3], np.full(n, 0.999_99), np.full(n, 5), np.arange(n) > 2)
+    reach = np.abs(p.prediction[:, :3] - p.truth[:, :3]) + 0.01
+    fisher = np.tile(np.eye(3), (n, 1, 1))
+    valleys = Valleys(p.row, fisher, zeros + 0.5, np.ones((n, 2)), reach)
+    whole = dataclasses.replace(found, refined=refined, valleys=valleys)
+    return (found if scattered else whole), engine
 
 
 @pytest.fixture(scope="module")
 def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    p, o, engine = run
+    results, engine = run
     folder = tmp_path_factory.mktemp("report")
     log = folder / "log.jsonl"
     log.write_text('{"epoch": 0, "step": 1, "loss": 2.0}\n{"epoch": 0, "step": 2, "val_loss": 1}\n')
     recipe = {"config": {"note": "<script>alert(1)</script> & more"}}
-    return write_report(folder, predictions=p, overlaps=o, engine=engine, recipe=recipe, log=log)
+    return write_report(folder, results=results, engine=engine, recipe=recipe, log=log, quick=True)
 
 
-def without_library(page: Path) -> str:
-    return page.read_text().replace(interactive.plotly_library(), "")
-
-
-def test_report_writes_tables_figures_and_page(page: Path) -> None:
+def test_report_writes_tables_figures_and_pages(run: Run, page: Path) -> None:
     names = {path.name for path in page.parent.iterdir()} - {"log.jsonl"}
-    assert names == {
-        "table1.md",
-        "table1.tex",
-        "table1.json",
-        "table1.txt",
-        "figures",
-        "report.html",
-    }
+    endings = ("md", "tex", "json", "txt")
+    tables = {f"table1.{ending}" for ending in endings}
+    if run[0].refined is not None:
+        tables |= {f"table1_refined.{ending}" for ending in endings}
+    assert names == tables | {"tail.csv", "figures", "explorer.html", "report.html"}
     drawn = {path.name for path in (page.parent / "figures").iterdir()}
     for name in (
-        "overlap_histogram",
-        "overlap_by_q",
-        "overlap_trend",
-        "overlap_maps",
-        "error_maps",
-        "waveforms",
+        "figure_01_waveform",
+        "figure_02_sampling",
+        "figure_07_speed_up",
+        "figure_08_errors",
+        "figure_09_overlap_by_q",
+        "figure_10_overlap_maps",
+        "figure_11_waveforms",
+        "figure_12_low_overlaps",
         "worst_waveforms",
+        "errors_at_edges",
         "training",
     ):
         assert {f"{name}.png", f"{name}.pdf"} <= drawn
-    assert (page.parent / "figures" / "waveforms.pdf").read_bytes().startswith(b"%PDF")
+    assert ("valley_maps.pdf" in drawn) == (run[0].valleys is not None)
+    assert (page.parent / "figures" / "training.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_quick_report_says_what_it_leaves_out(page: Path) -> None:
+    assert not (page.parent / "figures" / "figure_05_degeneracy.png").exists()
+    assert "Left out of a quick report" in page.read_text()
 
 
 def test_page_needs_no_network(page: Path) -> None:
-    text = without_library(page)
-    assert len(text) < page.stat().st_size / 1.2, "plotly.js is not in the page"
+    text = page.read_text()
     assert not re.search(r"https?://", text)
     for reference in re.findall(r"(?:src|href)=['\"]([^'\"]*)", text):
-        assert reference.startswith(("data:image/png;base64,", "#"))
+        assert reference.startswith(("data:image/png;base64,", "#")) or reference == "explorer.html"
     assert "@import" not in text
     assert "url(" not in text
 
 
 def test_page_escapes_what_it_was_given(page: Path) -> None:
-    text = without_library(page)
+    text = page.read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
     assert "<analytic>" not in text
@@ -100,17 +115,16 @@ def test_page_is_well_formed_and_complete(page: Path) -> None:
         def handle_endtag(self, tag: str) -> None:
             assert self.open.pop() == tag
 
-    text = without_library(page)
+    text = page.read_text()
     checker = Checker()
     checker.open = []
     checker.feed(text)
     assert checker.open == []
     for heading in (
         "Results",
-        "Test points",
-        "Overlaps",
-        "Errors",
-        "Waveforms",
+        "The paper&#x27;s figures",
+        "Beyond the paper",
+        "The tail",
         "Training",
         "Recipe",
     ):
@@ -122,7 +136,7 @@ def test_page_is_well_formed_and_complete(page: Path) -> None:
 
 def test_numbers_of_the_page_are_those_of_the_summary(page: Path) -> None:
     found = json.loads((page.parent / "table1.json").read_text())
-    text = without_library(page)
+    text = page.read_text()
     assert f"<b>{min(found['table']['overlap']['median'], 0.9999):.4f}</b>" in text
     assert f"<td>{found['counts']['0.97']}</td>" in text
     assert found["failures"] == 1
@@ -131,31 +145,33 @@ def test_numbers_of_the_page_are_those_of_the_summary(page: Path) -> None:
 def test_report_of_failures_alone_is_written(engine: ChirpEngine, tmp_path: Path) -> None:
     p = noisy_predictions(random_parameters(3))
     p.prediction[:] = np.nan
-    o = compute_overlaps(p, engine, progress=False)
-    page = write_report(tmp_path, predictions=p, overlaps=o, engine=engine, recipe={})
-    assert "<b>3</b><span>failures" in without_library(page)
+    page = write_report(
+        tmp_path, results=results_of(p, engine), engine=engine, recipe={}, quick=True
+    )
+    assert "<b>3</b><span>failures" in page.read_text()
 
 
 def test_report_of_one_waveform_without_a_log_has_no_learning_curve(
     engine: ChirpEngine, tmp_path: Path
 ) -> None:
     p = noisy_predictions(random_parameters(1))
-    o = compute_overlaps(p, engine, progress=False)
-    page = write_report(tmp_path, predictions=p, overlaps=o, engine=engine, recipe={})
-    assert "<h2>Waveforms</h2>" in without_library(page)
-    assert "<h2>Training</h2>" not in without_library(page)
+    page = write_report(
+        tmp_path, results=results_of(p, engine), engine=engine, recipe={}, quick=True
+    )
+    assert "worst_waveforms" in {p.stem for p in (tmp_path / "figures").iterdir()}
+    assert "<h2>Training</h2>" not in page.read_text()
 
 
 def test_report_of_nothing_is_refused(engine: ChirpEngine, tmp_path: Path) -> None:
     p = noisy_predictions(np.empty((0, 3)))
-    o = compute_overlaps(p, engine, progress=False)
     with pytest.raises(DataError, match="no test waveforms"):
-        write_report(tmp_path / "r", predictions=p, overlaps=o, engine=engine, recipe={})
+        write_report(tmp_path / "r", results=results_of(p, engine), engine=engine, recipe={})
     assert not (tmp_path / "r").exists()
 
 
 def test_every_panel_has_labels(run: Run) -> None:
-    p, o, engine = run
+    results, engine = run
+    p, o = results.predictions, results.overlaps
     pairs = waveform_pairs(p, o, engine, [0, 1])
     for figure in (
         figures.overlap_histogram(o.overlap),
@@ -178,7 +194,7 @@ def test_every_panel_has_labels(run: Run) -> None:
 
 def test_aligned_prediction_lies_on_the_truth(engine: ChirpEngine) -> None:
     p = noisy_predictions(random_parameters(5), scale=0.05)
-    o = compute_overlaps(p, engine, progress=False)
+    o = results_of(p, engine).overlaps
     assert np.abs(o.phi_c).max() > 0.3
     assert np.abs(o.t_c).max() > 0.3
     for i, pair in enumerate(waveform_pairs(p, o, engine, range(5))):
@@ -192,17 +208,8 @@ def test_drawing_leaves_the_callers_style_alone(run: Run) -> None:
     import matplotlib  # noqa: PLC0415
 
     before = dict(matplotlib.rcParams)
-    figures.overlap_histogram(run[1].overlap)
+    figures.overlap_histogram(run[0].overlaps.overlap)
     assert dict(matplotlib.rcParams) == before
-
-
-def test_shown_points_keep_the_lowest_overlaps_and_failures() -> None:
-    overlap = np.linspace(0, 1, 1000)
-    overlap[700] = np.nan
-    rows = interactive.shown_points(overlap, limit=100)
-    assert len(rows) == len(set(rows.tolist())) == 100
-    assert {700, *range(49)} <= set(rows.tolist())
-    assert len(interactive.shown_points(overlap)) == 1000
 
 
 def test_a_log_cut_short_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
