@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import traceback
@@ -13,7 +12,10 @@ from typing import NoReturn
 
 from hpc_gw import __version__
 from hpc_gw.allocator import keep_freed_memory
+from hpc_gw.cli_compare import compare_verb
 from hpc_gw.cli_data import Arguments, Verbs, alone, data_verb, engine_config, engine_options
+from hpc_gw.cli_evaluate import evaluation_verbs
+from hpc_gw.cli_predict import predict_verb
 from hpc_gw.cli_runs import runs_verb
 from hpc_gw.errors import ConfigError, HpcGwError
 
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HpcGwError as error:
         from hpc_gw.distributed import abort_ranks  # noqa: PLC0415
 
-        print(f"{_who()}: {error}", file=sys.stderr, flush=True)
+        if str(error):  # empty where another rank says it
+            print(f"{_who()}: {error}", file=sys.stderr, flush=True)
         abort_ranks(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
@@ -94,21 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     _dry_run(generate)
     train = _job_verb(verbs, "train", _train, "train the network (torchrun too)")
     _dry_run(train)
-    _predict_verb(verbs)
-    overlap = verbs.add_parser("overlap", help="overlap the waveforms of predictions and truths")
-    overlap.add_argument("predictions", type=Path, help="predictions.h5")
-    overlap.add_argument("-o", "--output", type=Path, default=Path("overlaps.h5"))
-    engine_options(overlap)
-    overlap.set_defaults(run=_overlap)
-    report = verbs.add_parser("report", help="tables, figures and the HTML report")
-    report.add_argument("predictions", type=Path, help="predictions.h5")
-    report.add_argument("overlaps", type=Path, help="overlaps.h5")
-    report.add_argument("-o", "--output", type=Path, default=Path("report"))
-    report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
-    engine_options(report)
-    report.set_defaults(run=_report)
+    _job_verb(verbs, "evaluate", _evaluate, "predict and overlap a job's test set (mpiexec too)")
+    predict_verb(verbs)
+    evaluation_verbs(verbs)
     data_verb(verbs)
     runs_verb(verbs)
+    compare_verb(verbs)
     _waveform_verb(verbs)
     _surrogate_verb(verbs)
     return parser
@@ -134,28 +128,6 @@ def _dry_run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--dry-run", action="store_true", help="say what would be done and what it costs, and stop"
     )
-
-
-def _predict_verb(verbs: Verbs) -> None:
-    text = "the parameters of a waveform, or of every row of a set"
-    predict = verbs.add_parser("predict", help=text, description=text)
-    predict.add_argument(
-        "data", type=Path, nargs="+", metavar="DATA", help="waveform files, or the folder of a set"
-    )
-    predict.add_argument(
-        "--model",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="best.pt of a run; default: the shipped one",
-    )
-    predict.add_argument(
-        "-o", "--output", type=Path, help="of a set: the file to write; default: predictions.h5"
-    )
-    predict.add_argument("--extend", action="store_true", help="continue a start that is missing")
-    predict.add_argument("--plot", type=Path, metavar="FILE", help="input and answer: .png or .pdf")
-    predict.add_argument("--json", action="store_true", help="print a list of objects")
-    engine_options(predict)
-    predict.set_defaults(run=_predict)
 
 
 def _waveform_verb(verbs: Verbs) -> None:
@@ -243,70 +215,15 @@ def _train(arguments: Arguments) -> None:
         stages.train(_job(arguments))
 
 
-def _predict(arguments: Arguments) -> None:
-    alone(arguments)
-    data: list[Path] = arguments.data
-    for path in data:
-        if path.suffix == ".pt":
-            raise ConfigError(f"{path}: is a checkpoint; name it with --model {path}")
-    folders = [path for path in data if path.is_dir()]
-    if not folders:
-        _ask(arguments)
-        return
-    if len(data) > 1 or arguments.plot or arguments.json or arguments.extend:
-        raise ConfigError(
-            f"{folders[0]}: is a folder; give one set, without --plot, --json and --extend, which "
-            f"are for waveform files"
-        )
-    from hpc_gw import stages  # noqa: PLC0415
+def _evaluate(arguments: Arguments) -> None:
+    from hpc_gw import assess  # noqa: PLC0415
+    from hpc_gw.distributed import any_world  # noqa: PLC0415
 
-    output = arguments.output or Path("predictions.h5")
-    found = stages.predict(arguments.model, data[0], output)
-    print(f"{len(found)} predictions: {output}")
-
-
-def _ask(arguments: Arguments) -> None:
-    if arguments.output:
-        raise ConfigError(f"-o {arguments.output}: is for a set; for waveform files use --json")
-    from hpc_gw.answer import ask  # noqa: PLC0415
-
-    answers = ask(
-        arguments.data,
-        arguments.model,
-        engine_config(arguments),
-        extend=arguments.extend,
-        plot=arguments.plot,
-    )
-    if arguments.json:
-        print(json.dumps([answer.to_dict() for answer in answers], indent=1))
-    else:
-        print("\n".join(str(answer) for answer in answers))
-        if arguments.plot:
-            print(f"plot: {arguments.plot}")
-
-
-def _overlap(arguments: Arguments) -> None:
-    alone(arguments)
-    from hpc_gw import stages  # noqa: PLC0415
-
-    stages.overlap(arguments.predictions, arguments.output, engine_config(arguments))
-    print(f"overlaps: {arguments.output}")
-
-
-def _report(arguments: Arguments) -> None:
-    alone(arguments)
-    from hpc_gw import stages  # noqa: PLC0415
-    from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
-
-    summary = stages.report(
-        arguments.predictions,
-        arguments.overlaps,
-        arguments.output,
-        engine_config(arguments),
-        arguments.log,
-    )
-    print(to_text(summary))
-    print(f"report: {arguments.output / 'report.html'}")
+    job = _job(arguments)
+    with any_world() as world:
+        assess.evaluate(job, world)
+        if world.rank == 0:
+            print(f"results: {job.folder / assess.RESULTS}; go on with hpc-gw report")
 
 
 def _waveform(arguments: Arguments) -> None:

@@ -109,15 +109,11 @@ def test_a_dry_run_refuses_what_would_fail_later(capsys, tiny, assignment, words
     assert not (tiny.parent / "run").exists()
 
 
-def test_overlaps_of_other_predictions_are_refused(capsys, finished, tmp_path):
-    other = tmp_path / "p.h5"
-    shutil.copy(finished / "predictions.h5", other)
-    with h5py.File(other, "a") as file:
-        file.attrs["note"] = "another file"
-    report = ("report", other, finished / "overlaps.h5", "-o", tmp_path / "r")
-    assert "not the overlaps of" in refuse(capsys, *report)
-    missing = ("report", finished / "predictions.h5", finished / "overlaps.h5",
-               "-o", tmp_path / "r", "--log", tmp_path / "no.jsonl")  # fmt: skip
+def test_a_report_of_something_else_is_refused(capsys, finished, tmp_path):
+    words = ("report", finished / "predictions.h5", "-o", tmp_path / "r")
+    assert "holds predictions, not results" in refuse(capsys, *words)
+    missing = ("report", finished / "results.h5", "-o", tmp_path / "r",
+               "--log", tmp_path / "no.jsonl")  # fmt: skip
     assert "no.jsonl" in refuse(capsys, *missing)
     assert not (tmp_path / "r").exists()
 

@@ -18,7 +18,7 @@ from hpc_gw.training.checkpoints import paths
 
 
 def test_every_result_is_there_and_says_how_it_was_made(finished):
-    for name in ("best.pt", "run.json", "train.jsonl", "predictions.h5", "overlaps.h5"):
+    for name in ("best.pt", "run.json", "train.jsonl", "predictions.h5", "results.h5"):
         assert (finished / name).exists(), name
     report = finished / "report"
     for name in ("report.html", "table1.md", "table1.tex", "table1.json"):
@@ -33,12 +33,14 @@ def test_every_result_is_there_and_says_how_it_was_made(finished):
     grid = GridConfig(split="test", stride=(22, 33, 33))
     assert np.array_equal(rows, np.arange(grid.size))
     assert np.allclose(truth[:, :3], grid.parameters(rows))
-    with h5py.File(finished / "overlaps.h5") as file:
-        overlap = file["overlap"][:]
+    with h5py.File(finished / "results.h5") as file:
+        overlap, bound = file["overlaps/overlap"][:], file["overlaps/bound"][:]
+        assert np.array_equal(file["predictions/truth"][:], truth)
         assert json.loads(file.attrs["recipe"])["inputs"]["predictions.h5"] == sha256(
             finished / "predictions.h5"
         )
     assert overlap.shape == rows.shape and (overlap > 0).all() and (overlap <= 1).all()
+    assert (bound <= 1e-6).all()
 
 
 def test_a_second_run_repeats_nothing_that_is_done(finished, tmp_path):
@@ -50,14 +52,14 @@ def test_a_second_run_repeats_nothing_that_is_done(finished, tmp_path):
 
 
 def test_each_step_can_be_given_by_hand(finished, tmp_path, capsys):
-    predictions, overlaps = tmp_path / "p.h5", tmp_path / "o.h5"
+    predictions, results = tmp_path / "p.h5", tmp_path / "r.h5"
     data = finished / "data" / "test"
     model = str(finished / "best.pt")
     assert main(["predict", str(data), "--model", model, "-o", str(predictions)]) == 0
     with h5py.File(predictions) as mine, h5py.File(finished / "predictions.h5") as theirs:
         assert np.array_equal(mine["prediction"][:], theirs["prediction"][:])
-    assert main(["overlap", str(predictions), "-o", str(overlaps)]) == 0
-    assert main(["report", str(predictions), str(overlaps), "-o", str(tmp_path / "r")]) == 0
+    assert main(["overlap", str(predictions), "-o", str(results)]) == 0
+    assert main(["report", str(results), "--quick", "-o", str(tmp_path / "r")]) == 0
     assert "paper" in capsys.readouterr().out
     assert (tmp_path / "r" / "report.html").exists()
 
@@ -97,7 +99,8 @@ def test_the_surrogate_is_shown_with_its_quality(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["generate"], ["train"], ["predict"], ["overlap"], ["report"], ["waveform"],
+    [[], ["run"], ["generate"], ["train"], ["evaluate"], ["predict"], ["overlap"], ["report"],
+     ["compare"], ["waveform"],
      ["data"], ["data", "ls"], ["data", "verify"], ["data", "repair"], ["data", "stage"],
      ["data", "export"], ["data", "import"], ["surrogate"],
      ["surrogate", "build"], ["surrogate", "pull"], ["surrogate", "show"]],
