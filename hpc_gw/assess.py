@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from hpc_gw.evaluation import records
 from hpc_gw.evaluation.blocks import Columns, in_blocks
 from hpc_gw.evaluation.degeneracy import valleys
 from hpc_gw.evaluation.evaluate import Judge, compute_overlaps
+from hpc_gw.evaluation.figures_scaling import Points
 from hpc_gw.evaluation.quadrature import Quadrature
 from hpc_gw.evaluation.records import Overlaps, Predictions, Refined, Results, Valleys
 from hpc_gw.evaluation.refine import refine
@@ -220,9 +222,16 @@ def report(
     engine: EngineConfig,
     log: Path | None,
     *,
+    engines: Mapping[str, np.ndarray] | None = None,
+    scaling: Mapping[str, Points] | None = None,
     quick: bool = False,
 ) -> Summary:
     """Write the tables, figures and pages of a results file; returns the numbers behind them.
+
+    Args:
+        results, folder, engine, log: what is shown, where to, with which waveforms.
+        engines, scaling: see ``evaluation.gallery``.
+        quick: without the figures that need many waveforms.
 
     Raises:
         DataError: a file is missing, damaged or something else.
@@ -239,6 +248,8 @@ def report(
         log=log,
         surrogate=surrogate if surrogate.checksum == judge.checksum else None,
         maps=judge.engine(judge.coarsest),
+        engines=engines,
+        scaling=scaling,
         quick=quick,
         progress=True,
     )

@@ -40,6 +40,9 @@ def evaluation_verbs(verbs: Verbs) -> None:
     report.add_argument("-o", "--output", type=Path, default=Path("report"))
     report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
     report.add_argument(
+        "--compare", type=Path, metavar="FILE", help="JSON of hpc-gw compare, for its figure"
+    )
+    report.add_argument(
         "--quick", action="store_true", help="without the figures that need many waveforms"
     )
     engine_options(report)
@@ -71,12 +74,14 @@ def _report(arguments: argparse.Namespace) -> None:
     alone(arguments)
     from hpc_gw import assess  # noqa: PLC0415
     from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
+    from hpc_gw.generalisation import read_overlaps  # noqa: PLC0415
 
     summary = assess.report(
         arguments.results,
         arguments.output,
         engine_config(arguments),
         arguments.log,
+        engines=read_overlaps(arguments.compare) if arguments.compare else None,
         quick=arguments.quick,
     )
     print(to_text(summary))

@@ -13,6 +13,7 @@ its other two are the network's error on the waveforms that it knows.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from hpc_gw.config import to_dict
 from hpc_gw.constants import DT, N_TIMES, Q_MAX, Q_MIN, QUANTITIES, SPIN_MAX, T_MIN
-from hpc_gw.errors import ParameterError
+from hpc_gw.errors import DataError, ParameterError
 from hpc_gw.evaluation.evaluate import clip, domain
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.files import sha256
@@ -306,3 +307,24 @@ def _mismatches(overlaps: tuple[float, float, float]) -> str:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def read_overlaps(path: Path) -> dict[str, np.ndarray]:
+    """Overlaps (N,) of input and answer by engine, from the JSON of ``hpc-gw compare``.
+
+    Raises:
+        DataError: the file is missing or something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        place = content["overlaps"].index("answer")
+        found = {
+            engine["kind"]: np.array(engine["overlaps"], dtype=np.float64)[:, place]
+            for engine in content["engines"]
+        }
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{path}: not the JSON of a comparison ({type(error).__name__}); make it with hpc-gw "
+            f"compare -o {path}"
+        ) from error
+    return found

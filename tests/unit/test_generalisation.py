@@ -8,8 +8,8 @@ import pytest
 from hpc_gw import generalisation
 from hpc_gw.cli import main
 from hpc_gw.constants import QUANTITIES
-from hpc_gw.errors import ParameterError
-from hpc_gw.generalisation import OVERLAPS, generalise, random_points
+from hpc_gw.errors import DataError, ParameterError
+from hpc_gw.generalisation import OVERLAPS, generalise, random_points, read_overlaps
 from hpc_gw.waveforms.engines import EngineConfig, load_engine
 
 OWN = EngineConfig(file="embedded")
@@ -141,3 +141,16 @@ def test_the_command_writes_table_numbers_and_plot(engines, tmp_path, capsys):
 def test_the_command_refuses(capsys, options, words):
     assert main(["compare", "--engines", "surrogate", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_comparison_gives_its_overlaps_back_to_the_report(tmp_path):
+    path = tmp_path / "compare.json"
+    found = {"kind": "phenomt", "overlaps": [[1.0, 0.9, 0.8], [0.9, 0.8, None]]}
+    path.write_text(
+        json.dumps({"overlaps": ["surrogate", "parameters", "answer"], "engines": [found]})
+    )
+    overlaps = read_overlaps(path)
+    np.testing.assert_array_equal(overlaps["phenomt"], [0.8, np.nan])
+    path.write_text("{}")
+    with pytest.raises(DataError, match="not the JSON of a comparison"):
+        read_overlaps(path)
