@@ -64,7 +64,10 @@ def main() -> None:
         from hpc_gw.files import write_json
         from hpc_gw.provenance import recipe
 
-        write_json(arguments.json, {**result, "recipe": recipe(config=vars(arguments))})
+        write_json(
+            arguments.json,
+            {**result, "recipe": recipe(config={"pairs": arguments.pairs, "rows": arguments.rows})},
+        )
 
 
 def alone_seconds(judge: Any, one: Any, other: Any) -> list[float]:

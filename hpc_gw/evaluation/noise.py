@@ -10,7 +10,9 @@ waveforms are faded in over ``FADE`` first.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +21,10 @@ from pydantic.dataclasses import dataclass
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from hpc_gw.config import STRICT
+from hpc_gw.config import STRICT, build
 from hpc_gw.constants import MTSUN_SI
 from hpc_gw.errors import DataError, ParameterError
-from hpc_gw.evaluation.overlap import Overlap
+from hpc_gw.evaluation.overlap import ROUNDING, Overlap
 from hpc_gw.evaluation.peaks import highest
 
 FADE = 1000.0
@@ -91,11 +93,22 @@ def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
+def describe_noise(config: Mapping[str, Any]) -> str:
+    """The noise of a results file in words; flat where it says nothing."""
+    noise = build(NoiseConfig, config, where="results")
+    if noise.curve == "flat":
+        return "flat noise"
+    curve = "advanced LIGO's" if noise.curve == "aligo" else Path(noise.curve).name
+    return (
+        f"{curve} noise, total mass {noise.total_mass:g} solar masses, from {noise.f_low:g} Hz on"
+    )
+
+
 @torch.no_grad()
 def overlap_in_noise(h: Tensor, s: Tensor, step: float, config: NoiseConfig) -> Overlap:
     """Overlap of each row of ``h`` with that of ``s`` in noise, maximised over time and phase.
 
-    Its bound has the error of the interpolation alone.
+    Its bound has the errors of interpolation and rounding.
 
     Args:
         h, s: complex (B, T), uniformly sampled h22.
@@ -123,7 +136,10 @@ def overlap_in_noise(h: Tensor, s: Tensor, step: float, config: NoiseConfig) -> 
     norms = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1) / n
     peak, lag = highest(torch.fft.ifft(a.conj() * b))
     good = torch.isfinite(norms) & (norms > 0)
-    columns = ((peak.abs() / norms).clamp(max=1.0), lag, peak.angle(), torch.full_like(norms, 1e-8))
+    # Waveforms are rounded at all frequencies, those that are heard and those that are not.
+    white = torch.linalg.vector_norm(h, dim=1) * torch.linalg.vector_norm(s, dim=1)
+    bound = 1e-8 + ROUNDING[torch.promote_types(h.dtype, s.dtype)] * (white / norms)
+    columns = ((peak.abs() / norms).clamp(max=1.0), lag, peak.angle(), bound.clamp(max=1.0))
     return Overlap(*(torch.where(good, column, math.nan) for column in columns))
 
 

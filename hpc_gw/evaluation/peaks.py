@@ -23,8 +23,8 @@ _BETA = 7 * math.pi
 _ZOOM = 32
 """Steps of the fine lag grid per sample."""
 
-_FINER = 32
-"""Lags per sample where one peak among several must be found."""
+_FINER = (4, 32)
+"""Lags per sample where one peak among several must be found: first this many, then that."""
 
 _PLACES = 4
 """How many other places are looked at for a higher peak."""
@@ -39,29 +39,47 @@ def look_elsewhere(
         By how much one that was not looked at could still be higher, (B,) float64, mostly 0.
     """
     peak, lag = best
-    n = c.shape[1]
     gap = _curvature(spectrum) / 8
     # The plain sums of c count the start by up to half a product too much.
     slack = (h[:, 0] * s[:, 0]).abs().double() * (every > 1)
     rest = _without(power(c), lag, 1).amax(-1).double().sqrt()
     rows = torch.nonzero(rest + gap + slack > peak.abs())[:, 0]
     other = torch.zeros_like(gap)
-    if not rows.numel():
-        return other
-    size = _without(_fine(h[rows], s[rows], n, every), lag[rows], _FINER)
+    for finer in _FINER:
+        if not rows.numel():
+            break
+        left = _look_among(h[rows], s[rows], c[rows], gap[rows], (peak, lag, rows), every, finer)
+        other[rows] = left.clamp(min=0)
+        rows = rows[left > 0]
+    return other
+
+
+def _look_among(
+    h: Tensor,
+    s: Tensor,
+    c: Tensor,
+    gap: Tensor,
+    best: tuple[Tensor, Tensor, Tensor],
+    every: int,
+    finer: int,
+) -> Tensor:
+    """Look at ``finer`` lags per sample; what is returned is not clipped at 0."""
+    peak, lag, rows = best
+    n = c.shape[1]
+    size = _without(_fine(h, s, n, every, finer), lag[rows], finer)
+    left = torch.zeros_like(gap)
     for _ in range(_PLACES):
         rest, at = size.max(-1)
-        left = rest.double() + gap[rows] / _FINER**2 - peak[rows].abs()
-        other[rows] = left.clamp(min=0)
+        left = rest.double() + gap / finer**2 - peak[rows].abs()
         if not bool((left > 0).any()):
             break
-        place = torch.div(2 * at + _FINER, 2 * _FINER, rounding_mode="floor") % n
-        found, there = climb(h[rows], s[rows], c[rows], place, every)
+        place = torch.div(2 * at + finer, 2 * finer, rounding_mode="floor") % n
+        found, there = climb(h, s, c, place, every)
         higher = found.abs() > peak[rows].abs()
         peak[rows] = torch.where(higher, found, peak[rows])
         lag[rows] = torch.where(higher, there, lag[rows])
-        size = _without(size, torch.where(place > n // 2, place - n, place).double(), _FINER)
-    return other
+        size = _without(size, torch.where(place > n // 2, place - n, place).double(), finer)
+    return left
 
 
 def _without(size: Tensor, lag: Tensor, per_sample: int) -> Tensor:
@@ -71,20 +89,20 @@ def _without(size: Tensor, lag: Tensor, per_sample: int) -> Tensor:
     return size.scatter(1, place % size.shape[1], 0.0)
 
 
-def _fine(h: Tensor, s: Tensor, n: int, every: int) -> Tensor:
-    """|c| with the weights of the start at ``_FINER`` lags per sample, (B, n * _FINER)."""
+def _fine(h: Tensor, s: Tensor, n: int, every: int, finer: int) -> Tensor:
+    """|c| with the weights of the start at ``finer`` lags per sample, (B, n * finer)."""
     half = (n + 1) // 2
     later, earlier = (
         torch.fft.fft(a, n).conj_physical_().mul_(torch.fft.fft(b, n))
         for a, b in ((_weighted(h, every), s), (h, _weighted(s, every)))
     )
-    size = h.new_empty(len(h), n * _FINER, dtype=h.real.dtype)
+    size = h.new_empty(len(h), n * finer, dtype=h.real.dtype)
     middle = size.shape[1] // 2
     for part, spectrum in ((slice(0, middle), later), (slice(middle, None), earlier)):
         # Zeros between the two halves of the spectrum: c at more lags.
-        zeros = spectrum.new_zeros(len(h), (_FINER - 1) * n)
+        zeros = spectrum.new_zeros(len(h), (finer - 1) * n)
         padded = torch.cat([spectrum[:, :half], zeros, spectrum[:, half:]], dim=1)
-        size[:, part] = power(torch.fft.ifft(padded)[:, part]).sqrt() * _FINER
+        size[:, part] = power(torch.fft.ifft(padded)[:, part]).sqrt() * finer
     return size
 
 

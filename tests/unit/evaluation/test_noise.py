@@ -62,6 +62,17 @@ def test_coarse_times_hear_the_same(pairs) -> None:
     assert (fine - coarse).abs().max() < 1e-6
 
 
+def test_the_bound_grows_where_little_of_the_waveforms_is_heard(pairs) -> None:
+    """At 2,000 solar masses 20 Hz lies above the ringdown: what is left is rounding."""
+    heavy = NoiseConfig(curve="aligo", total_mass=2000.0)
+    single = [h.to(torch.complex64) for h in pairs]
+    fine = overlap_in_noise(*pairs, STEP, heavy).overlap
+    coarse = overlap_in_noise(*(h[:, ::8] for h in single), 8 * STEP, heavy)
+    assert ((coarse.overlap - fine).abs() <= coarse.bound).all()
+    assert coarse.bound.max() > 1e-5
+    assert overlap_in_noise(*single, STEP, ALIGO).bound.max() < 1e-5
+
+
 def test_flat_noise_from_zero_is_the_plain_overlap(pairs) -> None:
     """Up to what the fade takes away at the start."""
     flat = NoiseConfig(curve="flat", f_low=1e-3)
