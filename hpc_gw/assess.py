@@ -5,10 +5,10 @@ The first two are shared by the ranks of MPI or torchrun, and resumed where they
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from hpc_gw.evaluation.blocks import Columns, in_blocks
 from hpc_gw.evaluation.degeneracy import valleys
 from hpc_gw.evaluation.evaluate import Judge, compute_overlaps
 from hpc_gw.evaluation.figures_scaling import Points
+from hpc_gw.evaluation.noise import describe_noise
 from hpc_gw.evaluation.quadrature import Quadrature
 from hpc_gw.evaluation.records import Overlaps, Predictions, Refined, Results, Valleys
 from hpc_gw.evaluation.refine import refine
@@ -96,8 +97,7 @@ def predict(checkpoint: Path | None, data: Path, output: Path, world: World | No
         made_by = recipe(config=network.content["context"], inputs=inputs)
         write_predictions(output, Predictions(**cast(Any, columns)), made_by)
 
-    _one_thread(world)
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         in_blocks(
             output,
             rows.size,
@@ -126,8 +126,10 @@ def overlap(
     """
     world = world or SerialWorld()
     found = read_predictions(predictions)
-    grid = _evaluation_grid(found.recipe)
-    more = more or EvaluationConfig()
+    if output.resolve() == predictions.resolve():
+        raise ConfigError(f"-o {output}: is the file of the predictions; name another")
+    more = more or EvaluationConfig(time_grid=evaluation_grid(found.recipe))
+    grid = more.time_grid
     judge = Judge(lambda times: load_engine(engine, times), grid.times(), more.noise)
     made_with = (found.recipe.get("inputs") or {}).get("engine")
     if made_with not in (None, judge.checksum):
@@ -160,7 +162,7 @@ def overlap(
             columns |= columns_of("valleys", valleys(quadrature(), part.row, answer))
         return columns
 
-    judged = {"engine": to_dict(engine), **to_dict(replace(more, time_grid=grid))}
+    judged = {"engine": to_dict(engine), **to_dict(more)}
     config = {**(found.recipe.get("config") or {}), "judged": judged}
     inputs = {
         **(found.recipe.get("inputs") or {}),
@@ -178,16 +180,16 @@ def overlap(
         )
         write_results(output, results, recipe(config=config, inputs=inputs))
 
-    _one_thread(world)
-    in_blocks(
-        output,
-        len(found),
-        compute,
-        world,
-        belongs_to={**inputs, "judged": judged},
-        what="overlaps",
-        publish=publish,
-    )
+    with _one_thread():
+        in_blocks(
+            output,
+            len(found),
+            compute,
+            world,
+            belongs_to={**inputs, "judged": judged},
+            what="overlaps",
+            publish=publish,
+        )
 
 
 def columns_of(group: str, record: Any) -> Columns:
@@ -205,15 +207,22 @@ def part_of(group: str, columns: Columns) -> Columns:
     }
 
 
-def _one_thread(world: World) -> None:
-    if world.size > 1:
-        torch.set_num_threads(1)
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread of torch: sums are rounded alike on any machine, and ranks do the rest."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _evaluation_grid(made_by: Any) -> TimeGrid:
+def evaluation_grid(made_by: Any) -> TimeGrid:
     """The grid that the job behind the predictions is judged on; the paper's if it says none."""
     config = made_by.get("config") or {}
-    return build(TimeGrid, config.get("evaluation", {}).get("time_grid", {}), where="predictions")
+    said = config.get("judged") or config.get("evaluation") or {}
+    return build(TimeGrid, said.get("time_grid", {}), where="predictions")
 
 
 def report(
@@ -237,8 +246,15 @@ def report(
         DataError: a file is missing, damaged or something else.
     """
     found = read_results(results)
-    times = _evaluation_grid(found.recipe).times()
+    times = evaluation_grid(found.recipe).times()
     judge = Judge(lambda some: load_engine(engine, some), times)
+    made_with = (found.recipe.get("inputs") or {}).get("engine")
+    if made_with not in (None, judge.checksum):
+        raise DataError(
+            f"{results}: was judged with another engine (checksum {str(made_with)[:12]}) than the "
+            f"one to draw with ({judge.checksum[:12]}); name it with --surrogate or --engine"
+        )
+    noise = ((found.recipe.get("config") or {}).get("judged") or {}).get("noise") or {}
     surrogate = read_surrogate(surrogate_path(engine.file))
     write_report(
         folder,
@@ -248,6 +264,7 @@ def report(
         log=log,
         surrogate=surrogate if surrogate.checksum == judge.checksum else None,
         maps=judge.engine(judge.coarsest),
+        noise=describe_noise(noise),
         engines=engines,
         scaling=scaling,
         quick=quick,

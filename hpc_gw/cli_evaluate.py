@@ -26,12 +26,8 @@ def evaluation_verbs(verbs: Verbs) -> None:
         metavar="CURVE",
         help="of a detector: aligo, or a file of f/Hz and ASD; default: flat, as in the paper",
     )
-    overlap.add_argument(
-        "--total-mass", type=float, default=60.0, metavar="MSUN", help="with --noise (60)"
-    )
-    overlap.add_argument(
-        "--f-low", type=float, default=20.0, metavar="HZ", help="with --noise (20)"
-    )
+    overlap.add_argument("--total-mass", type=float, metavar="MSUN", help="with --noise (60)")
+    overlap.add_argument("--f-low", type=float, metavar="HZ", help="with --noise (20)")
     engine_options(overlap)
     overlap.set_defaults(run=_overlap)
     text = "tables, figures and pages of results"
@@ -41,6 +37,9 @@ def evaluation_verbs(verbs: Verbs) -> None:
     report.add_argument("--log", type=Path, help="train.jsonl, for the learning curve")
     report.add_argument(
         "--compare", type=Path, metavar="FILE", help="JSON of hpc-gw compare, for its figure"
+    )
+    report.add_argument(
+        "--scaling", type=Path, metavar="FILE", help="JSON of hpc-gw scaling run, for figure 7"
     )
     report.add_argument(
         "--quick", action="store_true", help="without the figures that need many waveforms"
@@ -53,15 +52,22 @@ def _overlap(arguments: Arguments) -> None:
     from hpc_gw import assess  # noqa: PLC0415
     from hpc_gw.config import build  # noqa: PLC0415
     from hpc_gw.distributed import any_world  # noqa: PLC0415
+    from hpc_gw.errors import ConfigError  # noqa: PLC0415
+    from hpc_gw.evaluation.results import read_predictions  # noqa: PLC0415
     from hpc_gw.job import EvaluationConfig  # noqa: PLC0415
 
-    noise = {
-        "curve": arguments.noise,
-        "total_mass": arguments.total_mass,
-        "f_low": arguments.f_low,
+    given = {"total_mass": arguments.total_mass, "f_low": arguments.f_low}
+    noise = {key: value for key, value in given.items() if value is not None}
+    if noise and arguments.noise == "flat":
+        raise ConfigError("--total-mass and --f-low: are of a detector's noise; give --noise too")
+    predictions, where = read_predictions(arguments.predictions), "hpc-gw overlap"
+    values = {
+        "time_grid": assess.evaluation_grid(predictions.recipe),
+        "noise": {"curve": arguments.noise, **noise},
+        "refine": arguments.refine,
+        "valleys": arguments.valleys,
     }
-    values = {"noise": noise, "refine": arguments.refine, "valleys": arguments.valleys}
-    more = build(EvaluationConfig, values, where="hpc-gw overlap")
+    more = build(EvaluationConfig, values, where=where)
     with any_world() as world:
         assess.overlap(
             arguments.predictions, arguments.output, engine_config(arguments), world, more=more
@@ -75,6 +81,7 @@ def _report(arguments: argparse.Namespace) -> None:
     from hpc_gw import assess  # noqa: PLC0415
     from hpc_gw.evaluation.tables import to_text  # noqa: PLC0415
     from hpc_gw.generalisation import read_overlaps  # noqa: PLC0415
+    from hpc_gw.scaling.points import speed_ups  # noqa: PLC0415
 
     summary = assess.report(
         arguments.results,
@@ -82,6 +89,7 @@ def _report(arguments: argparse.Namespace) -> None:
         engine_config(arguments),
         arguments.log,
         engines=read_overlaps(arguments.compare) if arguments.compare else None,
+        scaling=speed_ups(arguments.scaling) if arguments.scaling else None,
         quick=arguments.quick,
     )
     print(to_text(summary))

@@ -46,9 +46,9 @@ def held(path: Path, world: World, what: str) -> Iterator[bool]:
         protected, refusal = True, None
         if world.rank == 0:
             try:
-                handle = _open(path)
-                stack.callback(os.close, handle)
-                protected = _claim(handle, path, what)
+                protected = _claim(handle := _opened(stack, path), path, what)
+                while not _is_at(handle, path):  # it was deleted while we opened it
+                    protected = _claim(handle := _opened(stack, path), path, what)
             except HpcGwError as error:
                 refusal = error
         if world.sum(float(refusal is not None)):  # every rank ends with the same exit code
@@ -59,6 +59,21 @@ def held(path: Path, world: World, what: str) -> Iterator[bool]:
             _lock(handle, fcntl.LOCK_SH, wait=True)  # for who only looks
         world.barrier()
         yield protected
+
+
+def _opened(stack: contextlib.ExitStack, path: Path) -> int:
+    make_folder(path.parent)
+    handle = _open(path)
+    stack.callback(os.close, handle)
+    return handle
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _claim(handle: int, path: Path, what: str) -> bool:

@@ -61,7 +61,8 @@ def any_world() -> Iterator[World]:
         RanksLostError: another rank of torchrun died, or fell silent.
     """
     if detect_launch().launcher in ("torchrun", "horovodrun"):
-        with parallel() as ranks:
+        # On the CPU, whose ranks may be more than GPUs; one may take hours longer than another.
+        with parallel(ParallelConfig(backend="gloo", timeout_s=86_400)) as ranks:
             yield ranks.world
     else:
         yield mpi_world()

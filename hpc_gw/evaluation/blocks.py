@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,27 +51,35 @@ def in_blocks(
         publish: takes the columns of all rows.
 
     Raises:
-        DataError: another process works at the same result.
+        DataError: no rows, no file name, or another process works at the same result.
         StorageError: the folder cannot be written.
     """
+    if not result.name or result.is_dir():
+        raise DataError(f"-o {result}: is a folder; name a file to write")
+    if count == 0:
+        raise DataError(f"{what}: no rows; nothing is written")
     folder = result.with_name(f"{result.name}.parts")
     text = json.dumps([count, BLOCK, belongs_to], sort_keys=True, default=str)
     key = hashlib.sha256(text.encode()).hexdigest()
     paths = [folder / f"block-{i:06d}.h5" for i in range(-(-count // BLOCK))]
     with held(folder / "lock", world, what):
         missing = [i for i, path in enumerate(paths) if read_block(path, key) is None]
-        world.barrier()  # every rank has looked before any of them writes
+        # Every rank has looked before any of them writes; and all have seen the same.
+        if world.sum(sum(missing)) != world.size * sum(missing):
+            raise DataError(f"{folder}: the ranks see different files; start again")
         if world.rank == 0:
             for i in missing:  # damaged, or of something else
                 paths[i].unlink(missing_ok=True)
         world.barrier()
         at_first = min((len(paths) - len(missing)) * BLOCK, count)
         bar = tqdm(total=count, initial=at_first, desc=what, unit=" rows", disable=world.rank != 0)
+        looked = 0.0
         with bar:
             for k in world.deal(len(missing)):
                 i = missing[k]
                 write_block(paths[i], compute(slice(i * BLOCK, min((i + 1) * BLOCK, count))), key)
-                if world.rank == 0:
+                if world.rank == 0 and time.monotonic() > looked + 1:
+                    looked = time.monotonic()
                     there = sum(path.exists() for path in paths)  # those of all ranks
                     bar.update(min(there * BLOCK, count) - bar.n)
         world.barrier()

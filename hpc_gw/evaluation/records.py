@@ -186,7 +186,10 @@ def _check(result: Any, schema: Schema) -> None:
     """Bring every column to its dtype, and refuse columns of another shape."""
     n = np.size(result.row)
     for name, (dtype, tail) in schema.items():
-        column = np.asarray(getattr(result, name)).astype(dtype, copy=False)
+        try:
+            column = np.asarray(getattr(result, name)).astype(dtype, copy=False)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{type(result).__name__}.{name}: no numbers ({error})") from error
         if column.shape != (n, *tail):
             raise DataError(
                 f"{type(result).__name__}.{name} has shape {column.shape}: "

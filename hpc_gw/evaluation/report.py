@@ -48,6 +48,7 @@ def write_report(
     maps: Engine | None = None,
     scaling: Mapping[str, Points] | None = None,
     engines: Mapping[str, np.ndarray] | None = None,
+    noise: str = "flat noise",
     quick: bool = False,
     progress: bool = False,
 ) -> Path:
@@ -63,6 +64,7 @@ def write_report(
         log: JSON-lines of the training, for the learning curve.
         surrogate: what ``engine`` evaluates; with it the explorer draws any waveform.
         maps, scaling, engines: see ``gallery.gallery``.
+        noise: that overlaps are weighted by, in words.
         quick: leave out the figures of ``SLOW``.
         progress: show a bar.
 
@@ -104,8 +106,21 @@ def write_report(
         ("Recipe", _recipe(recipe)),
     ]
     page = folder / "report.html"
-    _publish(page, _page(found, [(name, body) for name, body in sections if body]))
+    _publish(page, _page(found, noise, [(name, body) for name, body in sections if body]))
+    _forget(folder, entries, drawn, refined is not None)
     return page
+
+
+def _forget(
+    folder: Path, entries: Iterable[Entry], drawn: Mapping[str, str], refined: bool
+) -> None:
+    """Delete what an earlier report left that this one has not: figures, refined tables."""
+    for entry in entries:
+        if "<img" not in drawn[entry.name]:
+            for path in (folder / "figures").glob(f"{entry.name}.*"):
+                path.unlink()
+    for path in [] if refined else list(folder.glob("table1_refined.*")):
+        path.unlink()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -193,7 +208,7 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
     )
 
 
-def _page(result: Summary, sections: Iterable[tuple[str, str]]) -> str:
+def _page(result: Summary, noise: str, sections: Iterable[tuple[str, str]]) -> str:
     sections = list(sections)
     median = result.table["overlap"][2]
     cards = [
@@ -210,7 +225,7 @@ def _page(result: Summary, sections: Iterable[tuple[str, str]]) -> str:
     template = resources.files("hpc_gw.evaluation").joinpath("report_template.html").read_text()
     return string.Template(template).substitute(
         title=TITLE,
-        subtitle=f"{result.total:,} test waveforms · {html.escape(result.engine)}",
+        subtitle=html.escape(f"{result.total:,} test waveforms · {result.engine} · {noise}"),
         explorer=EXPLORER,
         contents="".join(
             f"<a href='#{_anchor(name)}'>{html.escape(name)}</a>" for name, _ in sections
@@ -224,8 +239,9 @@ def _page(result: Summary, sections: Iterable[tuple[str, str]]) -> str:
             for name, body in sections
         ),
         footer=(
-            "Overlap: complex h22 over the whole time grid, flat noise, maximised over time and "
-            f"phase. Comparison: {html.escape(PAPER_SOURCE)}. Made with hpc_gw."
+            f"Overlap: complex h22 over the whole time grid, {html.escape(noise)}, maximised over "
+            f"time and phase; the paper's are in flat noise. Comparison: "
+            f"{html.escape(PAPER_SOURCE)}. Made with hpc_gw."
         ),
     )
 

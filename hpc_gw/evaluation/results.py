@@ -127,10 +127,11 @@ def _read(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     try:
         with h5py.File(path, "r") as file:
             attributes = dict(file.attrs)
-            found, version = attributes.get("kind"), attributes.get("schema_version")
+            found = str(attributes.get("kind", "something else"))
+            version = str(attributes.get("schema_version"))
             if found != kind:
-                raise DataError(f"{path}: holds {found or 'something else'}, not {kind}")
-            if version != VERSIONS[kind]:
+                raise DataError(f"{path}: holds {found}, not {kind}")
+            if version != str(VERSIONS[kind]):
                 raise DataError(
                     f"{path}: schema version {version}, and this hpc_gw reads {VERSIONS[kind]}: "
                     f"make the file again with this version"
@@ -146,6 +147,9 @@ def _read(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
 def _recipe(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
     try:
         recipe = json.loads(attributes["recipe"])
-    except (KeyError, ValueError) as error:
+        parts = recipe.get("config"), recipe.get("inputs")
+        if any(part is not None and not isinstance(part, dict) for part in parts):
+            raise ValueError("config and inputs must be objects")
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: its recipe is missing or damaged; make it again") from error
     return dict(recipe)

@@ -35,16 +35,23 @@ def read_npz(path: Path) -> Series:
         ) from error
     h22 = arrays.get("h22")
     if (
-        h22 is None
+        not isinstance(h22, np.ndarray)
         or h22.dtype.kind not in "fc"
         or not ("t" in arrays or {"t0", "dt"} <= {*arrays})
     ):
         raise DataError(
             f"{path}: holds {', '.join(arrays) or 'nothing'}; need h22, and t, or t0 and dt, in M"
         )
+    numbers = {key: arrays[key] for key in ("t", "t0", "dt") if key in arrays}
+    if any(
+        not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or (key != "t" and x.size != 1)
+        for key, x in numbers.items()
+    ):
+        raise DataError(f"{path}: t must be real numbers, t0 and dt one each, in M")
     if "t" in arrays:
         return Series(arrays["t"].astype(np.float64), h22)
-    return Series(float(arrays["t0"]) + float(arrays["dt"]) * np.arange(h22.size), h22)
+    t0, dt = (arrays[key].astype(np.float64).item() for key in ("t0", "dt"))
+    return Series(t0 + dt * np.arange(h22.size), h22)
 
 
 def read_npy(path: Path) -> Series:

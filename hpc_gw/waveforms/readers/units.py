@@ -35,7 +35,7 @@ def geometric(series: Series, options: ReadOptions, where: str) -> Series:
                 f"already, by its format; leave out --total-mass and --distance"
             )
         return series
-    if series.times.size < 2:  # refused for that elsewhere
+    if series.times.size < 2 or series.times.size != series.values.size:  # refused elsewhere
         return series
     span, peak = float(np.ptp(series.times)), float(np.abs(series.values).max())
     step = float(np.median(np.diff(series.times)))

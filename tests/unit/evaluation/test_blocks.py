@@ -95,6 +95,16 @@ def test_two_evaluations_of_one_result_are_refused(tmp_path: Path) -> None:
         Work().run(tmp_path / "r.h5")
 
 
+def test_no_rows_and_no_file_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows"):
+        Work().run(tmp_path / "r.h5", count=0)
+    with pytest.raises(DataError, match="is a folder"):
+        Work().run(tmp_path)
+    with pytest.raises(DataError, match="is a folder"):
+        Work().run(Path())
+    assert not list(tmp_path.iterdir())
+
+
 class Ranks:
     """Threads as ranks, which meet at barriers and take every n-th block."""
 
@@ -106,7 +116,7 @@ class Ranks:
 
     def sum(self, value: float) -> float:
         self.barrier()
-        return value
+        return value * self.size  # they all say the same
 
     def deal(self, count: int) -> Iterator[int]:
         return iter(range(self.rank, count, self.size))
