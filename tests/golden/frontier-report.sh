@@ -1,0 +1,32 @@
+#!/bin/bash
+# report on frontier: 1 node x 1 rank, at most 120 min
+# written by hpc-gw VERSION; each rank runs
+#   hpc-gw report /scratch/me/runs/paper/jobs/20260102-030405-report/job.yaml
+#SBATCH --job-name=paper-report
+#SBATCH --partition=batch
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=56
+#SBATCH --time=2:00:00
+#SBATCH --signal=USR2@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --chdir=/scratch/me
+#SBATCH --output=/scratch/me/runs/paper/jobs/20260102-030405-report/%j_0_log.out
+#SBATCH --error=/scratch/me/runs/paper/jobs/20260102-030405-report/%j_0_log.err
+#SBATCH --dependency=afterok:4711
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --core-spec=8
+
+module load PrgEnv-gnu
+module load rocm
+
+export OMP_NUM_THREADS=56
+export NCCL_SOCKET_IFNAME=hsn0
+export MIOPEN_DISABLE_CACHE=1
+export HPC_GW_SCRATCH="/mnt/bb/$USER"
+export SUBMITIT_EXECUTOR=slurm
+export SUBMITIT_LOG_LEVEL=WARNING
+
+srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=56 --unbuffered --mpi=pmi2 \
+  /opt/hpc_gw/bin/python -u -m submitit.core._submit /scratch/me/runs/paper/jobs/20260102-030405-report

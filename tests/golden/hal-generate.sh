@@ -1,0 +1,26 @@
+#!/bin/bash
+# generate on hal: 2 nodes x 36 ranks, at most 240 min
+# written by hpc-gw VERSION; each rank runs
+#   hpc-gw generate /scratch/me/runs/paper/jobs/20260102-030405-generate/job.yaml
+#SBATCH --job-name=paper-generate
+#SBATCH --partition=gpu
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=36
+#SBATCH --cpus-per-task=1
+#SBATCH --time=4:00:00
+#SBATCH --signal=USR2@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --chdir=/scratch/me
+#SBATCH --output=/scratch/me/runs/paper/jobs/20260102-030405-generate/%j_0_log.out
+#SBATCH --error=/scratch/me/runs/paper/jobs/20260102-030405-generate/%j_0_log.err
+
+module load opence
+
+export OMP_NUM_THREADS=1
+export NCCL_SOCKET_IFNAME=ib0
+export SUBMITIT_EXECUTOR=slurm
+export SUBMITIT_LOG_LEVEL=WARNING
+
+srun --nodes=2 --ntasks=72 --ntasks-per-node=36 --cpus-per-task=1 --unbuffered --mpi=pmi2 \
+  /opt/hpc_gw/bin/python -u -m submitit.core._submit /scratch/me/runs/paper/jobs/20260102-030405-generate

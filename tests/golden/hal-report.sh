@@ -1,0 +1,28 @@
+#!/bin/bash
+# report on hal: 1 node x 1 rank, at most 240 min
+# written by hpc-gw VERSION; each rank runs
+#   hpc-gw report /scratch/me/runs/paper/jobs/20260102-030405-report/job.yaml
+#SBATCH --job-name=paper-report
+#SBATCH --partition=gpu
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=36
+#SBATCH --time=4:00:00
+#SBATCH --signal=USR2@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --chdir=/scratch/me
+#SBATCH --output=/scratch/me/runs/paper/jobs/20260102-030405-report/%j_0_log.out
+#SBATCH --error=/scratch/me/runs/paper/jobs/20260102-030405-report/%j_0_log.err
+#SBATCH --dependency=afterok:4711
+#SBATCH --kill-on-invalid-dep=yes
+
+module load opence
+
+export OMP_NUM_THREADS=36
+export NCCL_SOCKET_IFNAME=ib0
+export SUBMITIT_EXECUTOR=slurm
+export SUBMITIT_LOG_LEVEL=WARNING
+
+srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=36 --unbuffered --mpi=pmi2 \
+  /opt/hpc_gw/bin/python -u -m submitit.core._submit /scratch/me/runs/paper/jobs/20260102-030405-report

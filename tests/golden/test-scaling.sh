@@ -1,0 +1,23 @@
+#!/bin/bash
+# scaling on test: 1 node x 2 ranks, at most 30 min
+# written by hpc-gw VERSION; each rank runs
+#   hpc-gw scaling /scratch/me/runs/paper/jobs/20260102-030405-scaling/job.yaml
+#SBATCH --job-name=paper-scaling
+#SBATCH --partition=main
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=2
+#SBATCH --cpus-per-task=1
+#SBATCH --time=0:30:00
+#SBATCH --signal=B:USR2@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --chdir=/scratch/me
+#SBATCH --output=/scratch/me/runs/paper/jobs/20260102-030405-scaling/%j_0_log.out
+#SBATCH --error=/scratch/me/runs/paper/jobs/20260102-030405-scaling/%j_0_log.err
+
+export OMP_NUM_THREADS=1
+export UCX_NET_DEVICES=lo
+export SUBMITIT_EXECUTOR=slurm
+export SUBMITIT_LOG_LEVEL=WARNING
+
+exec /opt/hpc_gw/bin/python -u -m submitit.core._submit /scratch/me/runs/paper/jobs/20260102-030405-scaling
