@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup quickstart test lint types docs benchmarks horovod clean
+.PHONY: help setup quickstart test lint types docs benchmarks horovod slurm-install slurm-up \
+  slurm-down slurm-test clean
 
 help:
 	@grep -E '^# make' Makefile | sed 's/^# //'
@@ -57,6 +58,24 @@ horovod: setup
 	  $(BIN)/python -m pip wheel --no-build-isolation --no-deps horovod==$(HOROVOD) -w "$$wheels" && \
 	$(BIN)/python -m pip install --no-deps --force-reinstall "$$wheels"/horovod-$(HOROVOD)-*.whl
 	$(BIN)/python -c 'import mpi4py.MPI, horovod.torch; print("Horovod", horovod.__version__, "is installed")'
+
+# make slurm-install  Debian's Slurm, to try batch jobs on this machine (root)
+slurm-install:
+	slurm/test_cluster/install
+
+# make slurm-up     start a Slurm of one node here, on 127.0.0.1 only (root), and say how to use it
+# make slurm-down   stop it
+SLURM_FOLDER ?=
+
+slurm-up:
+	@slurm/test_cluster/up $(SLURM_FOLDER)
+
+slurm-down:
+	slurm/test_cluster/down $(SLURM_FOLDER)
+
+# make slurm-test   the tests of batch jobs: on that cluster if SLURM_CONF says so, or on their own
+slurm-test: setup
+	$(BIN)/python -m pytest tests/slurm
 
 # make docs         the documentation, into site/
 docs: setup

@@ -8,7 +8,7 @@ needs neither.
 from __future__ import annotations
 
 from hpc_gw.distributed.join import any_world, parallel
-from hpc_gw.distributed.launch import Launch, detect_launch, gpus, leave
+from hpc_gw.distributed.launch import Launch, detect_launch, gpus, leave, leave_at_exit
 from hpc_gw.distributed.parallel import Parallel, ParallelConfig, lost_ranks
 from hpc_gw.distributed.worlds import (
     MpiWorld,
@@ -30,6 +30,7 @@ __all__ = [
     "detect_launch",
     "gpus",
     "leave",
+    "leave_at_exit",
     "lost_ranks",
     "mpi_world",
     "parallel",

@@ -5,6 +5,7 @@ The only file that knows launcher variables.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -22,9 +23,10 @@ _LAUNCHERS = {
     # name: variables with the number of ranks, the rank, the rank on its node
     "torchrun": ("WORLD_SIZE", "RANK", "LOCAL_RANK"),
     "horovodrun": ("HOROVOD_SIZE", "HOROVOD_RANK", "HOROVOD_LOCAL_RANK"),
+    # Before Open MPI, whose variables jsrun sets as well.
+    "jsrun": ("JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
     "mpiexec": ("PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"),
-    "jsrun": ("JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"),
     "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
 }
 
@@ -53,7 +55,9 @@ def detect_launch() -> Launch:
 
 
 def _launches() -> Iterator[Launch]:
-    for name, (size, rank, local) in _LAUNCHERS.items():
+    # Who tells the rank on its node comes first: srun --mpi=pmi2 sets variables of MPI without it.
+    known = sorted(_LAUNCHERS.items(), key=lambda launcher: launcher[1][2] not in os.environ)
+    for name, (size, rank, local) in known:
         if size in os.environ and rank in os.environ:
             try:
                 count, number = int(os.environ[size]), int(os.environ[rank])
@@ -121,14 +125,15 @@ def meet(launch: Launch, timeout_s: float) -> None:
 def _set_rendezvous(launch: Launch) -> None:
     """MASTER_ADDR and MASTER_PORT where the launcher's variables tell them."""
     # Ranks of one job share their parent's id or the job's: two jobs on a node do not meet.
-    job = os.environ.get("SLURM_JOB_ID") or os.getppid()
+    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("LSB_JOBID") or os.getppid()
     if launch.launcher == "horovodrun":
         local_size = os.environ.get("HOROVOD_LOCAL_SIZE")
         # Its ranks have no common parent, but a server, whose own port must not be ours.
         job = int(os.environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT", job)) + 1
     else:
         local_size = (
-            os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
+            os.environ.get("JSM_NAMESPACE_LOCAL_SIZE")
+            or os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
             or os.environ.get("MPI_LOCALNRANKS")
             or (os.environ.get("SLURM_NTASKS") if os.environ.get("SLURM_NNODES") == "1" else None)
         )
@@ -184,6 +189,12 @@ def _await_listener(launch: Launch, address: str, port: int, timeout_s: float) -
 def mark_joined(launch: Launch) -> None:
     """Note that this process joined a training world; see ``leave``."""
     _joined.append(launch)
+
+
+def leave_at_exit() -> None:
+    """Have this process end as by ``leave(0)``, but when all else is done."""
+    if _joined:
+        atexit.register(leave, 0)
 
 
 def leave(code: int) -> NoReturn:
