@@ -15,11 +15,14 @@ from hpc_gw.allocator import keep_freed_memory
 from hpc_gw.cli_compare import compare_verb
 from hpc_gw.cli_data import Arguments, Verbs, alone, data_verb, engine_config, engine_options
 from hpc_gw.cli_evaluate import evaluation_verbs
+from hpc_gw.cli_jobs import jobs_verb
 from hpc_gw.cli_predict import predict_verb
 from hpc_gw.cli_runs import runs_verb
+from hpc_gw.cli_scaling import scaling_verb
+from hpc_gw.cli_submit import submit_verb
 from hpc_gw.errors import ConfigError, HpcGwError
 
-_PRINTING = ("runs", "report", "surrogate", "waveform")
+_PRINTING = ("runs", "jobs", "report", "surrogate", "waveform")
 """Verbs whose output may be cut short (``| head``) without anything being left undone."""
 
 
@@ -37,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         abort_ranks(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
+        from hpc_gw.distributed import abort_ranks  # noqa: PLC0415
+
         print("hpc-gw: interrupted; the same command goes on where it can", file=sys.stderr)
+        abort_ranks(130)
         return 130
     except BrokenPipeError:
         for stream in (sys.stdout, sys.stderr):
@@ -103,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     data_verb(verbs)
     runs_verb(verbs)
     compare_verb(verbs)
+    submit_verb(verbs)
+    jobs_verb(verbs)
+    scaling_verb(verbs)
     _waveform_verb(verbs)
     _surrogate_verb(verbs)
     return parser

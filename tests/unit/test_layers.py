@@ -25,8 +25,11 @@ LAYERS = [
     ["assess"],
     ["plan"],
     ["pipeline"],
+    ["scaling"],
+    ["launch"],
     ["cli_data"],
     ["cli_runs", "cli_compare", "cli_evaluate", "cli_predict"],
+    ["cli_scaling", "cli_submit", "cli_jobs"],
     ["cli"],
     ["__main__"],
 ]
@@ -52,6 +55,7 @@ OWNERS = {
     "gwsurrogate": {"waveforms/gwsurrogate_engine.py", "waveforms/engines.py"},
     "lalsimulation": {"waveforms/lal_engine.py"},
     "pyseobnr": {"waveforms/pyseobnr_h22.py"},
+    "submitit": {"launch"},
     "sklearn": {"waveforms/builder"},
 }
 
