@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ from hpc_gw.waveforms.engines import surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
+
+
+@pytest.fixture(scope="session", autouse=True)
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Jobs that tests submit are not noted among the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HPC_GW_JOBS", str(tmp_path_factory.mktemp("registry")))
+        yield
 
 
 @pytest.fixture(scope="session")
