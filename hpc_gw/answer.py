@@ -17,7 +17,7 @@ from hpc_gw.errors import ConfigError
 from hpc_gw.evaluation.degeneracy import describe
 from hpc_gw.evaluation.evaluate import clip, domain
 from hpc_gw.evaluation.overlap import overlap
-from hpc_gw.manifold.physics import s_eff, sigma_eff
+from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.pretrained import Network, answers_of, load_card, load_network
 from hpc_gw.shard_row import read_row, row_of
 from hpc_gw.waveforms.columns import Columns, onto_grid
@@ -201,8 +201,8 @@ def _input(spec: str, network: Network, peak: float, extend: bool, options: Read
         columns = read_waveform(spec, options)
         claims = dict(columns.claims)
         if {"q", "s1", "s2"} <= {*claims}:
-            q, s1, s2 = (claims[name] for name in ("q", "s1", "s2"))
-            claims |= {"sigma_eff": float(sigma_eff(q, s1, s2)), "s_eff": float(s_eff(q, s1, s2))}
+            row = with_effective_spins(_point(claims))[0].tolist()
+            claims |= dict(zip(QUANTITIES, row, strict=True))
     else:
         if options != ReadOptions():
             raise ConfigError(

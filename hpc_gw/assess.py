@@ -6,31 +6,32 @@ The first two are shared by the ranks of MPI or torchrun, and resumed where they
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
+from hpc_gw.closer import quadrature
 from hpc_gw.config import build, to_dict
 from hpc_gw.data.manifest import MANIFEST, Manifest
 from hpc_gw.data.sources import ShardSource, truths
 from hpc_gw.distributed import SerialWorld, World
 from hpc_gw.errors import ConfigError, DataError
-from hpc_gw.evaluation import records
 from hpc_gw.evaluation.blocks import Columns, in_blocks
 from hpc_gw.evaluation.degeneracy import valleys
 from hpc_gw.evaluation.evaluate import Judge, compute_overlaps
 from hpc_gw.evaluation.figures_scaling import Points
 from hpc_gw.evaluation.noise import describe_noise
-from hpc_gw.evaluation.quadrature import Quadrature
 from hpc_gw.evaluation.records import Overlaps, Predictions, Refined, Results, Valleys
 from hpc_gw.evaluation.refine import refine
 from hpc_gw.evaluation.report import write_report
 from hpc_gw.evaluation.results import (
+    columns_of,
+    part_of,
     read_predictions,
     read_results,
     write_predictions,
@@ -116,10 +117,14 @@ def overlap(
     world: World | None = None,
     *,
     more: EvaluationConfig | None = None,
+    grid: TimeGrid | None = None,
 ) -> None:
     """Regenerate the waveforms of truths and predictions, and overlap them; writes results.
 
-    On the evaluation's time grid of the job that made the predictions.
+    Args:
+        predictions, output, engine, world: what is judged, where to, by what, on which ranks.
+        more: noise, fits and valleys; its time grid does not count.
+        grid: that is judged on; by default that of the job that made the predictions.
 
     Raises:
         DataError: the predictions cannot be read, or were made of another surrogate's waveforms.
@@ -128,8 +133,8 @@ def overlap(
     found = read_predictions(predictions)
     if output.resolve() == predictions.resolve():
         raise ConfigError(f"-o {output}: is the file of the predictions; name another")
-    more = more or EvaluationConfig(time_grid=evaluation_grid(found.recipe))
-    grid = more.time_grid
+    grid = grid or _evaluation_grid(found.recipe)
+    more = replace(more or EvaluationConfig(), time_grid=grid)
     judge = Judge(lambda times: load_engine(engine, times), grid.times(), more.noise)
     made_with = (found.recipe.get("inputs") or {}).get("engine")
     if made_with not in (None, judge.checksum):
@@ -139,27 +144,18 @@ def overlap(
             f"theirs with --surrogate or $HPC_GW_SURROGATE"
         )
 
-    @functools.cache
-    def quadrature() -> Quadrature:
-        if engine.kind != "surrogate":
-            raise ConfigError(
-                f"--engine {engine.kind}: --refine and --valleys need the derivatives of a "
-                f"surrogate; leave them out, or --engine"
-            )
-        data = read_surrogate(surrogate_path(engine.file))
-        return Quadrature(data, grid.t_min, grid.t_max, grid.dt)
-
-    if more.refine or more.valleys:
-        quadrature()  # what it refuses is said before any work
+    fits = None
+    if more.refine or more.valleys:  # what it refuses is said before any work
+        fits = quadrature(engine, grid.t_min, grid.t_max, grid.dt)
 
     def compute(block: slice) -> Columns:
         part = Predictions(found.row[block], found.truth[block], found.prediction[block])
         columns = columns_of("overlaps", compute_overlaps(part, judge))
         answer, truth = part.prediction[:, :3], part.truth[:, :3]
-        if more.refine:
-            columns |= columns_of("refined", refine(quadrature(), part.row, truth, answer))
-        if more.valleys:
-            columns |= columns_of("valleys", valleys(quadrature(), part.row, answer))
+        if fits and more.refine:
+            columns |= columns_of("refined", refine(fits, part.row, truth, answer))
+        if fits and more.valleys:
+            columns |= columns_of("valleys", valleys(fits, part.row, answer))
         return columns
 
     judged = {"engine": to_dict(engine), **to_dict(more)}
@@ -192,21 +188,6 @@ def overlap(
         )
 
 
-def columns_of(group: str, record: Any) -> Columns:
-    """The columns of a record, named ``group/column``."""
-    schema = getattr(records, group.upper())
-    return {f"{group}/{name}": getattr(record, name) for name in schema}
-
-
-def part_of(group: str, columns: Columns) -> Columns:
-    """The columns of one group, without its name."""
-    return {
-        name.removeprefix(f"{group}/"): column
-        for name, column in columns.items()
-        if name.startswith(f"{group}/")
-    }
-
-
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """One thread of torch: sums are rounded alike on any machine, and ranks do the rest."""
@@ -218,7 +199,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def evaluation_grid(made_by: Any) -> TimeGrid:
+def _evaluation_grid(made_by: Any) -> TimeGrid:
     """The grid that the job behind the predictions is judged on; the paper's if it says none."""
     config = made_by.get("config") or {}
     said = config.get("judged") or config.get("evaluation") or {}
@@ -246,7 +227,7 @@ def report(
         DataError: a file is missing, damaged or something else.
     """
     found = read_results(results)
-    times = evaluation_grid(found.recipe).times()
+    times = _evaluation_grid(found.recipe).times()
     judge = Judge(lambda some: load_engine(engine, some), times)
     made_with = (found.recipe.get("inputs") or {}).get("engine")
     if made_with not in (None, judge.checksum):
@@ -277,7 +258,10 @@ def evaluate(job: JobConfig, world: World | None = None) -> None:
     """Predict and overlap a job's test set, on all ranks; what exists already is made anew."""
     folder = job.folder
     predict(folder / BEST, job.set_folder("test"), folder / PREDICTIONS, world)
-    overlap(folder / PREDICTIONS, folder / RESULTS, job.engine, world, more=job.evaluation)
+    more = job.evaluation
+    overlap(
+        folder / PREDICTIONS, folder / RESULTS, job.engine, world, more=more, grid=more.time_grid
+    )
 
 
 def report_job(job: JobConfig) -> Summary:

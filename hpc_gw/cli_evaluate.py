@@ -53,21 +53,18 @@ def _overlap(arguments: Arguments) -> None:
     from hpc_gw.config import build  # noqa: PLC0415
     from hpc_gw.distributed import any_world  # noqa: PLC0415
     from hpc_gw.errors import ConfigError  # noqa: PLC0415
-    from hpc_gw.evaluation.results import read_predictions  # noqa: PLC0415
     from hpc_gw.job import EvaluationConfig  # noqa: PLC0415
 
     given = {"total_mass": arguments.total_mass, "f_low": arguments.f_low}
     noise = {key: value for key, value in given.items() if value is not None}
     if noise and arguments.noise == "flat":
         raise ConfigError("--total-mass and --f-low: are of a detector's noise; give --noise too")
-    predictions, where = read_predictions(arguments.predictions), "hpc-gw overlap"
     values = {
-        "time_grid": assess.evaluation_grid(predictions.recipe),
         "noise": {"curve": arguments.noise, **noise},
         "refine": arguments.refine,
         "valleys": arguments.valleys,
     }
-    more = build(EvaluationConfig, values, where=where)
+    more = build(EvaluationConfig, values, where="hpc-gw overlap")
     with any_world() as world:
         assess.overlap(
             arguments.predictions, arguments.output, engine_config(arguments), world, more=more

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_gw.constants import DT, T_MAX, T_MIN
+from hpc_gw.constants import DT, QUANTITIES, T_MAX, T_MIN
 from hpc_gw.errors import ConfigError
 from hpc_gw.evaluation.degeneracy import valleys
 from hpc_gw.evaluation.quadrature import Quadrature, Target
 from hpc_gw.evaluation.refine import fit
-from hpc_gw.manifold.physics import s_eff, sigma_eff
+from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.waveforms.columns import Columns
 from hpc_gw.waveforms.engines import EngineConfig, surrogate_path
 from hpc_gw.waveforms.surrogate_file import read_surrogate
@@ -29,6 +29,20 @@ class Closest:
     """Whether the fit came to a maximum of at least ``refine.GOAL``."""
 
 
+def quadrature(engine: EngineConfig, t_min: float, t_max: float, dt: float) -> Quadrature:
+    """What fits and valleys are found with, for the overlaps on a uniform grid [M].
+
+    Raises:
+        ConfigError: the engine is no surrogate, whose derivatives are known.
+    """
+    if engine.kind != "surrogate":
+        raise ConfigError(
+            f"--engine {engine.kind}: --refine and --valleys need the derivatives of a "
+            f"surrogate; leave them out, or --engine"
+        )
+    return Quadrature(read_surrogate(surrogate_path(engine.file)), t_min, t_max, dt)
+
+
 class CloserLook:
     """Fits over the common span of one waveform and the paper's grid.
 
@@ -41,21 +55,14 @@ class CloserLook:
     """
 
     def __init__(self, engine: EngineConfig, start: float = T_MIN, end: float = T_MAX) -> None:
-        if engine.kind != "surrogate":
-            raise ConfigError(
-                f"--engine {engine.kind}: fits need the derivatives of a surrogate; leave out "
-                f"--refine, or --engine"
-            )
-        data = read_surrogate(surrogate_path(engine.file))
         first = T_MIN + DT * np.ceil(max(start - T_MIN, 0.0) / DT - 1e-9)
-        self._quadrature = Quadrature(data, float(first), min(end, T_MAX))
+        self._quadrature = quadrature(engine, float(first), min(end, T_MAX), DT)
 
     def fit(self, given: Columns | np.ndarray, start: np.ndarray) -> Closest:
         """The best fit of a waveform, or of that at a point (1, 3), from ``start`` (1, 3) on."""
         best = fit(self._quadrature, self._target(given), start)
-        q, s1, s2 = best.parameters[0].tolist()
-        values = {"q": q, "s1": s1, "s2": s2}
-        values |= {"sigma_eff": float(sigma_eff(q, s1, s2)), "s_eff": float(s_eff(q, s1, s2))}
+        row = with_effective_spins(best.parameters[:1].numpy())[0].tolist()
+        values = dict(zip(QUANTITIES, row, strict=True))
         return Closest(values, float(best.overlap[0]), bool(best.converged[0]))
 
     def reach(self, point: np.ndarray) -> np.ndarray:

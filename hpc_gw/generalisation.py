@@ -29,7 +29,7 @@ from hpc_gw.errors import DataError, ParameterError
 from hpc_gw.evaluation.evaluate import clip, domain
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.files import sha256
-from hpc_gw.manifold.physics import s_eff, sigma_eff
+from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.pretrained import Network, answers_of, load_card, load_network, pretrained_path
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
@@ -277,8 +277,7 @@ class _Desk:
 
     def _judged(self, points: np.ndarray, h22: torch.Tensor) -> tuple[np.ndarray, np.ndarray, int]:
         """Overlaps (M, 3), errors (M, 5), and how many answers were clipped."""
-        q, s1, s2 = points.T
-        truth = np.column_stack([points, sigma_eff(q, s1, s2), s_eff(q, s1, s2)])
+        truth = with_effective_spins(points)
         answer = answers_of(self.network, np.stack([self._read(row) for row in h22.numpy()]))
         inside, moved = clip(answer[:, :3], domain(self.judge))
         good = np.isfinite(answer).all(axis=1)

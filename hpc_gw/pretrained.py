@@ -27,7 +27,7 @@ from hpc_gw.evaluation.records import Results
 from hpc_gw.evaluation.results import read_results
 from hpc_gw.evaluation.statistics import PAPER_TABLE_1, failures_as_zero
 from hpc_gw.files import published, read_json, sha256, write_json
-from hpc_gw.manifold.physics import s_eff, sigma_eff
+from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.physics_head import quantities
 from hpc_gw.models.wavenet import WaveNet
@@ -152,8 +152,7 @@ def judge_files(
         ]
         placed = np.stack([onto_grid(columns, grid, peak=peak)[0] for columns in read])
         answers.append(answers_of(network, placed))
-    q, s1, s2 = points.T
-    truth = np.column_stack([points, sigma_eff(q, s1, s2), s_eff(q, s1, s2)])
+    truth = with_effective_spins(points)
     found = error_intervals(truth, np.concatenate(answers))
     return {"peak": peak, "waveforms": count, "by_predicted_q": found}
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpc_gw.constants import QUANTITIES
 from hpc_gw.data.encoding import decode, evaluate
 from hpc_gw.data.manifest import DatasetSpec, Manifest
 from hpc_gw.data.memory import Memory
@@ -18,7 +17,7 @@ from hpc_gw.data.reader import ShardReader
 from hpc_gw.data.rows import waveforms
 from hpc_gw.data.verify import require_whole
 from hpc_gw.errors import DataError
-from hpc_gw.manifold.physics import s_eff, sigma_eff
+from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.waveforms.protocol import Engine
 
 
@@ -38,11 +37,7 @@ class Source(Protocol):
 
 def truths(spec: DatasetSpec, rows: np.ndarray) -> np.ndarray:
     """(q, s1, s2, sigma_eff, S_eff) of rows (B,), float64 (B, 5)."""
-    q, s1, s2 = spec.population.parameters(rows).T
-    columns = dict(
-        zip(QUANTITIES, (q, s1, s2, sigma_eff(q, s1, s2), s_eff(q, s1, s2)), strict=True)
-    )
-    return np.stack([columns[name] for name in QUANTITIES], axis=1)
+    return with_effective_spins(spec.population.parameters(rows))
 
 
 class EngineSource:

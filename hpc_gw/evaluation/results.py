@@ -56,12 +56,10 @@ def read_predictions(path: Path) -> Predictions:
 
 def write_results(path: Path, r: Results, recipe: Mapping[str, Any]) -> None:
     """Publish results.h5 atomically."""
-    columns = {
-        f"{group}/{name}": getattr(part, name)
-        for group, (_, schema) in _GROUPS.items()
-        if (part := getattr(r, group)) is not None
-        for name in schema
-    }
+    columns: dict[str, np.ndarray] = {}
+    for group in _GROUPS:
+        if (part := getattr(r, group)) is not None:
+            columns |= columns_of(group, part)
     _write(path, "results", columns, {"recipe": json.dumps(recipe), "engine": r.engine})
 
 
@@ -70,15 +68,25 @@ def read_results(path: Path) -> Results:
     columns, attributes = _read(path, "results")
     parts: dict[str, Any] = {}
     for group, (kind, schema) in _GROUPS.items():
-        mine = {
-            name.partition("/")[2]: column
-            for name, column in columns.items()
-            if name.startswith(f"{group}/")
-        }
+        mine = part_of(group, columns)
         if mine or group in ("predictions", "overlaps"):
             parts[group] = _record(path, kind, mine, schema)
     recipe = _recipe(path, attributes)
     return Results(**parts, engine=str(attributes.get("engine", "")), recipe=recipe)
+
+
+def columns_of(group: str, record: Any) -> dict[str, np.ndarray]:
+    """The columns of a record, named ``group/column`` as in results.h5."""
+    return {f"{group}/{name}": getattr(record, name) for name in _GROUPS[group][1]}
+
+
+def part_of(group: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of one group, without its name."""
+    return {
+        name.removeprefix(f"{group}/"): column
+        for name, column in columns.items()
+        if name.startswith(f"{group}/")
+    }
 
 
 def write_block(path: Path, columns: Mapping[str, np.ndarray], key: str) -> None:

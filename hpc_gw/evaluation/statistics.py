@@ -130,14 +130,14 @@ def refined_summary(results: Results) -> Summary | None:
     refined, predictions = results.refined, results.predictions
     if refined is None:
         return None
-    q, s1, s2 = refined.parameters.T
-    columns = [q, s1, s2, physics.sigma_eff(q, s1, s2), physics.s_eff(q, s1, s2)]
     overlaps = dataclasses.replace(
         results.overlaps,
         overlap=refined.overlap,
         clipped=np.zeros(len(results), dtype=bool),
     )
-    answers = dataclasses.replace(predictions, prediction=np.stack(columns, axis=1))
+    answers = dataclasses.replace(
+        predictions, prediction=physics.with_effective_spins(refined.parameters)
+    )
     return summary(Results(answers, overlaps, engine=results.engine))
 
 

@@ -36,6 +36,12 @@ def s_eff(q: Array, s1: Array, s2: Array) -> Array:
     return (1 + 0.75 / q) * s1 + (1 + 0.75 * q) * s2
 
 
+def with_effective_spins(points: np.ndarray) -> np.ndarray:
+    """Rows (q, s1, s2), (N, 3), with sigma_eff and S_eff: (N, 5), ordered as ``QUANTITIES``."""
+    q, s1, s2 = np.asarray(points).T
+    return np.stack([q, s1, s2, sigma_eff(q, s1, s2), s_eff(q, s1, s2)], axis=1)
+
+
 def determinant(q: Array) -> Array:
     """Determinant of (s1, s2) -> (sigma_eff, S_eff): zero at q = 1, positive above.
 
