@@ -157,13 +157,19 @@ class JobConfig:
             )
         if line := self.train.shuffle.misfit(self.train.batch):
             raise ValueError(f"train.{line}")
-        shifted = self.train.augment.max_shift > 0 and self.time_grid.kind == "chirp"
-        if shifted and self.storage.values != "complex":
+        augment = self.train.augment
+        if augment.shifts and self.train.source != "on_the_fly":
+            raise ValueError(
+                f"train.augment.shifts = {augment.shifts}: exact shifts need the engine; set "
+                "train.source: on_the_fly, or shifts: 0 to interpolate"
+            )
+        interpolated = augment.max_shift > 0 and not augment.shifts
+        if interpolated and self.time_grid.kind == "chirp" and self.storage.values != "complex":
             raise ValueError(
                 "train.augment.max_shift: on a chirp grid Re h22 is sampled too coarsely to be "
                 "interpolated; set storage.values: complex"
             )
-        if self.train.augment.phase and self.storage.values != "complex":
+        if augment.phase and self.storage.values != "complex":
             raise ValueError(
                 "train.augment.phase: a random phase needs complex waveforms; set "
                 "storage.values: complex"

@@ -23,6 +23,7 @@ from hpc_gw.distributed import World, detect_launch, mpi_world, parallel
 from hpc_gw.errors import DataError
 from hpc_gw.job import SETS, JobConfig
 from hpc_gw.models.config import cone
+from hpc_gw.training.augment import comb
 from hpc_gw.training.loop import Trainer
 from hpc_gw.training.objective import make_objective
 from hpc_gw.training.run import Run
@@ -192,7 +193,12 @@ def _training_source(job: JobConfig, world: World, device: torch.device) -> Sour
         return _shards(job, "train", world)
     times = job.time_grid.times()
     engine = load_engine(job.engine, times[-_seen(job) :], device, phase_zero=float(times[0]))
-    return EngineSource(job.spec("train", engine.name, engine.checksum), engine)
+    spec = job.spec("train", engine.name, engine.checksum)
+    return EngineSource(spec, engine, [
+        load_engine(job.engine, times[-_seen(job) :] + shift, device,
+                    phase_zero=float(times[0] + shift))
+        for shift in comb(job.train.augment)
+    ])  # fmt: skip
 
 
 def _shards(job: JobConfig, name: str, world: World) -> ShardSource:

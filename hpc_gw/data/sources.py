@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -46,13 +47,16 @@ class EngineSource:
     Args:
         spec: the set; its population gives the parameters of a row.
         engine: on the last times of the set's grid.
+        shifted: the same engine on times that are each moved by another amount; row i is then made
+            by the (i mod n)-th of these n, and ``engine`` by none.
     """
 
-    def __init__(self, spec: DatasetSpec, engine: Engine) -> None:
+    def __init__(self, spec: DatasetSpec, engine: Engine, shifted: Sequence[Engine] = ()) -> None:
         self.spec = spec
         self.excluded = np.zeros(0, dtype=np.int64)
         self.checksum = engine.checksum
         self._engine = engine
+        self._shifted = tuple(shifted)
 
     def load(self, rows: np.ndarray) -> Tensor:
         """Waveforms of rows (B,), float32 or complex64, shape (B, samples).
@@ -60,12 +64,23 @@ class EngineSource:
         Raises:
             DataError: the engine fails on a row.
         """
+        if not self._shifted:
+            return self._made_by(self._engine, rows)
+        order = np.argsort(rows % len(self._shifted), kind="stable")
+        parts = np.split(rows[order], np.cumsum(np.bincount(rows % len(self._shifted)))[:-1])
+        made = [self._made_by(self._shifted[part[0] % len(self._shifted)], part)
+                for part in parts if part.size]  # fmt: skip
+        values = torch.cat(made)
+        back = torch.from_numpy(np.argsort(order)).to(values.device)
+        return values[back]
+
+    def _made_by(self, engine: Engine, rows: np.ndarray) -> Tensor:
         if self.spec.storage.dtype == "float32":  # on a GPU they stay there
-            values = evaluate(self.spec, self._engine, self.spec.population.parameters(rows))
+            values = evaluate(self.spec, engine, self.spec.population.parameters(rows))
             if torch.isfinite(values).all():
                 return values
-        spec = dataclasses.replace(self.spec, samples=self._engine.times.size)
-        return torch.from_numpy(decode(waveforms(spec, self._engine, rows), spec.storage))
+        spec = dataclasses.replace(self.spec, samples=engine.times.size)
+        return torch.from_numpy(decode(waveforms(spec, engine, rows), spec.storage))
 
 
 class ShardSource:

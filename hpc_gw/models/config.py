@@ -15,6 +15,53 @@ from hpc_gw.constants import N_TIMES
 
 
 @dataclass(frozen=True, config=STRICT)
+class QuadratureConfig:
+    """A fixed stem that turns Re h22 into whitened phase and amplitude (``models.quadrature``)."""
+
+    stride: int = 4
+    """Samples from one position to the next; between two the phase must differ from the mean
+    carrier's by less than pi."""
+    cycles: float = 0.5
+    """Standard deviation of the windows, in cycles of the carrier."""
+    lead: int = 28
+    """Samples before the first position, at least: the windows' half-width."""
+    tail: int = 34
+    """Samples after the last position."""
+    every: int = 4
+    """Every so many-th position is kept, counted from the last, once the phase is unwrapped."""
+    coordinates: int = 18
+    """Principal components that are kept."""
+    floor: float = 0.0
+    """Standard deviation of a component below which it is no longer scaled up to 1."""
+    limit: float = 8.0
+    """Bound on a coordinate's size, in standard deviations."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with the value, the rule and the remedy."""
+        for name in ("stride", "every", "coordinates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be a positive integer")
+        for name in ("lead", "tail"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be an integer >= 0")
+        if not 0.1 <= self.cycles <= 10:
+            raise ValueError(f"cycles = {self.cycles}: must be from 0.1 to 10, such as 0.5")
+        if not self.floor >= 0:
+            raise ValueError(f"floor = {self.floor}: must be >= 0; 0 scales every component to 1")
+        if not self.limit > 0:
+            raise ValueError(f"limit = {self.limit}: must be > 0, such as 8")
+
+    def positions(self, samples: int) -> range:
+        """Samples at which phase and amplitude are taken; the last one is ``tail`` from the end."""
+        last = samples - 1 - self.tail
+        return range(last - (last - self.lead) // self.stride * self.stride, last + 1, self.stride)
+
+    def steps(self, samples: int) -> int:
+        """Positions that are kept of so many samples."""
+        return -(-len(self.positions(samples)) // self.every)
+
+
+@dataclass(frozen=True, config=STRICT)
 class ModelConfig:
     """A WaveNet root with two leaves.
 
@@ -31,10 +78,13 @@ class ModelConfig:
     """Samples that one step of the stem sees, at least ``stem_stride``."""
     stem_stride: int = 1
     """Samples from one step of the stem to the next; steps are aligned to the last sample."""
+    quadrature: QuadratureConfig | None = None
+    """A fixed stem instead of the convolution; the leaves then read its coordinates, too."""
     stacks: int = 2
     """Repetitions of the list of dilations."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
-    """Dilations of the blocks of one stack, in steps."""
+    """Dilations of the blocks of one stack, in steps. None at all, with a quadrature stem: there is
+    no root, and the leaves read the coordinates alone."""
     kernel: int = 2
     """Taps of the dilated convolutions."""
     residual_channels: int = 16
@@ -49,6 +99,13 @@ class ModelConfig:
     """Last steps of the root's output that the leaves read."""
     leaf_width: int = 512
     """Hidden width of each leaf."""
+    leaf_layers: int = 1
+    """Hidden layers of each leaf."""
+    leaf_activation: Literal["relu", "silu"] = "relu"
+    """After each hidden layer of a leaf; ``silu``, x sigmoid(x), suits smooth answers."""
+    answers: Literal["five", "difference"] = "five"
+    """``five``: the leaves answer all quantities, as published. ``difference``: ln q from one leaf,
+    sigma_eff and s1 - s2 from the other; the rest follows, well conditioned at every q."""
     dropout: float = 0.2
     """Probability of dropping a hidden channel value of the root, in training."""
     norm: Literal["batch", "layer", "none"] = "batch"
@@ -64,7 +121,7 @@ class ModelConfig:
         for name in (
             "input_steps", "stem_channels", "stem_kernel", "stem_stride", "stacks", "kernel",
             "residual_channels", "gate_channels", "root_channels", "root_outputs", "root_steps",
-            "leaf_width",
+            "leaf_width", "leaf_layers",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be a positive integer")
@@ -72,17 +129,27 @@ class ModelConfig:
             raise ValueError(
                 f"kernel = {self.kernel}: a dilated convolution needs at least 2 taps; use 2"
             )
-        if not self.dilations or min(self.dilations) < 1:
+        if min(self.dilations, default=1) < 1 or not (self.dilations or self.quadrature):
             raise ValueError(
                 f"dilations = {list(self.dilations)}: need at least one, each a positive integer, "
                 "such as [1, 2, 4, 8]"
+            )
+        if self.quadrature and (self.stem_kernel > 1 or self.stem_stride > 1):
+            raise ValueError(
+                f"stem_kernel = {self.stem_kernel}, stem_stride = {self.stem_stride} with a "
+                "quadrature stem: a network has one stem; leave these at 1, or quadrature out"
+            )
+        if self.quadrature and len(self.quadrature.positions(self.input_steps)) < 2:
+            raise ValueError(
+                f"quadrature.lead = {self.quadrature.lead}, tail = {self.quadrature.tail}: leave "
+                f"fewer than two positions of {self.input_steps} samples; lower them"
             )
         if self.stem_kernel < self.stem_stride:
             raise ValueError(
                 f"stem_kernel = {self.stem_kernel} < stem_stride = {self.stem_stride}: samples "
                 f"between two steps would never be read; use stem_kernel >= {self.stem_stride}"
             )
-        if self.root_steps > total_steps(self):
+        if self.dilations and self.root_steps > total_steps(self):
             raise ValueError(
                 f"root_steps = {self.root_steps}: the root has only {total_steps(self)} steps "
                 f"({self.input_steps} samples at stem_stride {self.stem_stride}); keep at most "
@@ -111,6 +178,8 @@ def padding(kernel: int, dilation: int) -> tuple[int, int]:
 
 def total_steps(config: ModelConfig) -> int:
     """Steps of the root for the whole time grid."""
+    if config.quadrature:
+        return config.quadrature.steps(config.input_steps)
     return -(-config.input_steps // config.stem_stride)
 
 
@@ -137,7 +206,10 @@ def cone(config: ModelConfig) -> int:
 
     10,254 for the published network: 10,000 kept steps and 254 to their left; what lies to the
     right of the last sample is zero padding. In evaluation, an input cropped to these samples
-    (or any more of the last ones) gives the outputs of the whole.
+    (or any more of the last ones) gives the outputs of the whole. With a quadrature stem, which
+    reads everything, it is the whole.
     """
+    if config.quadrature:
+        return config.input_steps
     left, _ = receptive_field(config)
     return min((config.root_steps - 1) * config.stem_stride + 1 + left, config.input_steps)

@@ -50,6 +50,30 @@ def manifold_moments(
     return mean, np.array([q_spread, spin, spin, spread(physics.sigma_eff), spread(physics.s_eff)])
 
 
+def difference_moments() -> tuple[np.ndarray, np.ndarray]:
+    """The same of (ln q, sigma_eff, s1 - s2), each (3,) float64, over the paper's manifold."""
+    low, high = Q_MIN, Q_MAX
+    nodes, weights = np.polynomial.legendre.leggauss(32)
+    ln_q = np.log(0.5 * (low + high) + 0.5 * (high - low) * nodes)
+    middle = float(np.sum(weights * ln_q) / 2)
+    ln_q_spread = float(np.sqrt(np.sum(weights * (ln_q - middle) ** 2) / 2))
+    _, spread = manifold_moments()
+    return np.array([middle, 0.0, 0.0]), np.array([ln_q_spread, spread[3], spread[1] * np.sqrt(2)])
+
+
+def from_difference(answers: Tensor) -> Tensor:
+    """All five quantities from (ln q, sigma_eff, d = s1 - s2); (B, 3) -> (B, 5).
+
+    s1 = sigma_eff + d / (1 + q) and s2 = sigma_eff - q d / (1 + q): unlike the solve of sigma_eff
+    and S_eff it is as well conditioned at q = 1 as anywhere. q is kept finite whatever ln q is.
+    """
+    ln_q, sigma, difference = answers.unbind(-1)  # (B,) each
+    q = torch.exp(ln_q.clamp(-5.0, 5.0))
+    s1 = sigma + difference / (1 + q)
+    s2 = sigma - q * difference / (1 + q)
+    return torch.stack((q, s1, s2, sigma, physics.s_eff(q, s1, s2)), dim=-1)
+
+
 def floor_q(q: Tensor, width: float = FLOOR_WIDTH) -> Tensor:
     """q kept at 1 or above, with a continuous derivative.
 

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import ConfigError
 from hpc_gw.models.config import ModelConfig, cone, padding
-from hpc_gw.models.physics_head import manifold_moments
+from hpc_gw.models.physics_head import difference_moments, from_difference, manifold_moments
+from hpc_gw.models.quadrature import QuadratureStem
 from hpc_gw.models.recompute import recomputed
 
 NORM_EPS = 1e-3
@@ -115,17 +117,22 @@ class Block(nn.Module):
 
 
 class Leaf(nn.Sequential):
-    """One hidden layer; (B, F) -> (B, outputs)."""
+    """Hidden layers, one as published; (B, features) -> (B, outputs)."""
 
-    def __init__(self, features: int, width: int, outputs: int) -> None:
-        super().__init__(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, outputs))
+    def __init__(self, config: ModelConfig, features: int, outputs: int) -> None:
+        activation = nn.ReLU if config.leaf_activation == "relu" else nn.SiLU
+        sizes = [features] + [config.leaf_width] * config.leaf_layers
+        hidden = ((nn.Linear(*pair), activation()) for pair in itertools.pairwise(sizes))
+        last = nn.Linear(config.leaf_width, outputs)
+        super().__init__(*itertools.chain.from_iterable(hidden), last)
 
 
 class WaveNet(nn.Module):
     """Re h22 -> (q, s1, s2, sigma_eff, S_eff), the order of ``constants.QUANTITIES``.
 
-    The answers are the leaves' own five numbers; ``models.physics_head.quantities`` makes them
-    consistent. The first leaf answers q, the second the other four.
+    The answers are the leaves' own five numbers, the first leaf's q and the second's other four;
+    ``models.physics_head.quantities`` makes them consistent. With ``answers: difference`` they are
+    that already.
 
     What cannot reach the outputs is dropped before it costs anything: samples before the cone,
     and steps of the root that the leaves do not read. Only BatchNorm in training sees all steps
@@ -145,31 +152,43 @@ class WaveNet(nn.Module):
         self.config = config
         self.cone = cone(config)
         channels = config.residual_channels
-        self.stem = Stem(config) if config.has_stem else nn.Identity()
-        first = config.stem_channels if config.has_stem else 1
+        self.stem: nn.Module = nn.Identity()
+        first, coordinates = 1, 0
+        if config.quadrature:
+            self.stem = QuadratureStem(config.quadrature, config.input_steps)
+            first, coordinates = 2, config.quadrature.coordinates
+        elif config.has_stem:
+            self.stem, first = Stem(config), config.stem_channels
         dilations = config.dilations * config.stacks
         self.blocks = nn.ModuleList(
             Block(config, channels if i else first, dilation)
             for i, dilation in enumerate(dilations)
         )
-        self.root = nn.Sequential(
+        self.root = self._make_root() if dilations else None
+        features = coordinates + (config.root_steps * config.root_outputs if dilations else 0)
+        three = config.answers == "difference"
+        self.leaf_q = Leaf(config, features, 1)
+        self.leaf_spins = Leaf(config, features, 2 if three else len(QUANTITIES) - 1)
+        moments = manifold_moments() if config.standardize else IDENTITY
+        if three:
+            moments = difference_moments()
+        for name, moment in zip(("mean", "spread"), moments, strict=True):
+            self.register_buffer(name, torch.tensor(moment, dtype=torch.float32))
+        self.mean: Tensor
+        self.spread: Tensor
+        self.reset_parameters()
+
+    def _make_root(self) -> nn.Sequential:
+        config = self.config
+        return nn.Sequential(
             nn.ReLU(),
-            nn.Conv1d(channels, config.root_channels, 1),
+            nn.Conv1d(config.residual_channels, config.root_channels, 1),
             make_norm(config, config.root_channels),
             nn.ReLU(),
             nn.Dropout(config.dropout),
             nn.Conv1d(config.root_channels, config.root_outputs, 1),
             make_norm(config, config.root_outputs),
         )
-        features = config.root_steps * config.root_outputs
-        self.leaf_q = Leaf(features, config.leaf_width, 1)
-        self.leaf_spins = Leaf(features, config.leaf_width, len(QUANTITIES) - 1)
-        moments = manifold_moments() if config.standardize else IDENTITY
-        for name, moment in zip(("mean", "spread"), moments, strict=True):
-            self.register_buffer(name, torch.tensor(moment, dtype=torch.float32))
-        self.mean: Tensor
-        self.spread: Tensor
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Initialise as the published network was, from torch's global generator."""
@@ -192,23 +211,34 @@ class WaveNet(nn.Module):
             ConfigError: another number of samples, or of dimensions.
         """
         self._check(x)
-        kept = self.config.root_steps
         # BatchNorm's statistics in training are of every step that there is.
         crop = not (self.training and self.config.norm == "batch")
         if crop:
             x = x[:, -self.cone :]
-        x = self.stem(x.unsqueeze(1))  # (B, 1, T) -> (B, C, S)
+        features = self._features(x, crop)
+        with torch.autocast(x.device.type, enabled=False):
+            features = features.to(self.mean.dtype)
+            leaves = torch.cat((self.leaf_q(features), self.leaf_spins(features)), dim=1)
+            answers = self.mean + self.spread * leaves  # (B, 5) or (B, 3)
+            return from_difference(answers) if self.config.answers == "difference" else answers
+
+    def _features(self, x: Tensor, crop: bool) -> Tensor:
+        """What the leaves read of (B, T): the root's last steps, and the stem's coordinates."""
+        coordinates: tuple[Tensor, ...] = ()
+        if isinstance(self.stem, QuadratureStem):
+            x, *coordinates = self.stem(x)  # (B, 2, S), (B, K)
+        else:
+            x = self.stem(x.unsqueeze(1))  # (B, 1, T) -> (B, C, S)
+        if self.root is None:
+            return torch.cat(tuple(coordinates), dim=1)
         skips: Tensor | float = 0.0
         for block in self.blocks:
             x, skip = self._call(block, x)  # (B, C, S), (B, C, S)
             skips = skips + skip
         assert isinstance(skips, Tensor)
+        kept = self.config.root_steps
         root = self._call(self.root, skips[..., -kept:] if crop else skips)  # (B, root_outputs, S)
-        features = root[..., -kept:].flatten(1)  # (B, root_outputs * root_steps)
-        with torch.autocast(x.device.type, enabled=False):
-            features = features.to(self.mean.dtype)
-            leaves = (self.leaf_q(features), self.leaf_spins(features))  # (B, 1), (B, 4)
-            return self.mean + self.spread * torch.cat(leaves, dim=1)  # (B, 5)
+        return torch.cat((root[..., -kept:].flatten(1), *coordinates), dim=1)
 
     def _call(self, module: nn.Module, x: Tensor) -> Any:
         again = self.checkpoint and torch.is_grad_enabled() and not torch.compiler.is_compiling()

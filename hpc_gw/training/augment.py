@@ -1,13 +1,15 @@
-"""Random global phase and small time shifts of the input waveforms.
+"""Random global phase, small time shifts and white noise on the input waveforms.
 
-No real signal has a reference phase, and its merger time is known to a sampling interval at
-best: a network that is trained on waveforms with both removed does not depend on them.
+No real signal has a reference phase, its merger time is known to a sampling interval at best, and
+it is never alone: a network that is trained on all of them does not depend on the first two, and
+knows what the third leaves.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -24,11 +26,68 @@ class AugmentConfig:
     """A global phase, uniform in [0, 2 pi)."""
     max_shift: float = 0.0
     """Largest shift in time to either side, uniform [M]."""
+    shifts: int = 0
+    """Shifts that an engine makes exactly, evenly over that range, in place of interpolation at
+    random ones; for waveforms made on the fly. 0: interpolate."""
+    snr: tuple[float, float] | None = None
+    """Least and largest signal-to-noise ratio of white noise, log-uniform between; none at all."""
+    noisy: float = 0.5
+    """Share of the waveforms that get such noise."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with the value, the rule and the remedy."""
         if not (math.isfinite(self.max_shift) and self.max_shift >= 0):
             raise ValueError(f"max_shift = {self.max_shift}: a time >= 0 in M; 0 switches it off")
+        if self.shifts < 0 or (self.shifts and not self.max_shift):
+            raise ValueError(
+                f"shifts = {self.shifts}: that many of at most max_shift = {self.max_shift} M; set "
+                "both, or neither"
+            )
+        if self.snr and not 0 < self.snr[0] <= self.snr[1] < math.inf:
+            raise ValueError(f"snr = {list(self.snr)}: two numbers, 0 < least <= largest")
+        if not 0 <= self.noisy <= 1:
+            raise ValueError(f"noisy = {self.noisy}: a share of the waveforms, from 0 to 1")
+
+
+def comb(config: AugmentConfig) -> list[float]:
+    """The exact ``shifts`` [M]; centred in equal parts of [-max_shift, max_shift]."""
+    width = 2 * config.max_shift / max(config.shifts, 1)
+    return [(i + 0.5) * width - config.max_shift for i in range(config.shifts)]
+
+
+def noise(
+    h: Tensor,
+    times: Tensor,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    places: np.ndarray,
+    count: int,
+) -> Tensor:
+    """White noise for these waveforms, of which some (``noisy``) get any.
+
+    The ratio is that of matched filtering, rho^2 = sum h^2 / sigma^2 over evenly spaced samples.
+    On an uneven grid a sample stands for the mean over its interval: its variance is
+    sigma^2 dt / Delta t, and rho^2 = sum h^2 Delta t / (sigma^2 dt), whatever dt is.
+
+    Args:
+        h: (B, T) real, this rank's part of the batch.
+        times: (T,) of the samples [M].
+        config: which ratios.
+        generator: on the CPU; drawn from for all ``count`` waveforms of the batch.
+        places: (B,) which of the batch these are.
+        count: waveforms of the batch over all ranks.
+
+    Returns:
+        (B, T), to be added.
+    """
+    assert config.snr is not None
+    low, high = map(math.log, config.snr)
+    ratio = torch.exp(low + (high - low) * torch.rand(count, generator=generator))
+    noisy = torch.rand(count, generator=generator) < config.noisy
+    unit = torch.randn(count, h.shape[1], generator=generator)[places].to(h.device)  # (B, T)
+    interval = torch.gradient(times)[0].to(h)  # (T,)
+    size = torch.sqrt((h.square() * interval).sum(1)) * (noisy / ratio)[places].to(h.device)
+    return size[:, None] * unit / interval.sqrt()
 
 
 def draw(
@@ -45,7 +104,8 @@ def draw(
         return torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
 
     phase = 2 * math.pi * uniform() if config.phase else None
-    delay = config.max_shift * (2 * uniform() - 1) if config.max_shift > 0 else None
+    interpolated = config.max_shift > 0 and not config.shifts
+    delay = config.max_shift * (2 * uniform() - 1) if interpolated else None
     return phase, delay
 
 
