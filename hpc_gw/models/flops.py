@@ -21,19 +21,28 @@ def training_flops(config: ModelConfig, samples: int | None = None) -> int:
     # As in WaveNet.forward: all steps in training with BatchNorm, else those that count.
     if config.norm != "batch":
         given = min(given, cone(config))
-    steps = -(-given // config.stem_stride)
-    root_steps = steps if config.norm == "batch" else config.root_steps
+    fixed, first, others = 0, 0, 0  # without a backward, without a gradient of the input, others
+    steps, inputs, features = -(-given // config.stem_stride), 1, 0
+    if config.quadrature:
+        positions = len(config.quadrature.positions(given))
+        steps, inputs = config.quadrature.steps(given), 2
+        features = config.quadrature.coordinates
+        fixed = 2 * given * positions + 2 * 2 * steps * features
+    elif config.has_stem:
+        inputs = config.stem_channels
+        first = steps * inputs * config.stem_kernel
     channels, gates = config.residual_channels, config.gate_channels
-
-    first = steps * config.stem_channels * config.stem_kernel if config.has_stem else 0
-    inputs = config.stem_channels if config.has_stem else 1
-    mixes = [steps * inputs * channels]
-    mixes += [steps * channels * channels] * (config.stacks * len(config.dilations) - 1)
-    if not config.has_stem:
-        first, *mixes = mixes
-    block = steps * gates * (2 * channels * config.kernel + channels)
-    root = root_steps * config.root_channels * (channels + config.root_outputs)
-    features = config.root_steps * config.root_outputs
-    leaves = config.leaf_width * (2 * features + len(QUANTITIES))
-    others = sum(mixes) + config.stacks * len(config.dilations) * block + root + leaves
-    return 2 * (2 * first + 3 * others)
+    blocks = config.stacks * len(config.dilations)
+    if blocks:
+        mix = steps * inputs * channels
+        first, others = (first, mix) if first else (mix, 0)
+        others += (blocks - 1) * steps * channels * channels
+        others += blocks * steps * gates * (2 * channels * config.kernel + channels)
+        root_steps = steps if config.norm == "batch" else config.root_steps
+        others += root_steps * config.root_channels * (channels + config.root_outputs)
+        features += config.root_steps * config.root_outputs
+    width, answers = config.leaf_width, 3 if config.answers == "difference" else len(QUANTITIES)
+    entry = 2 * features * width
+    first, others = (first, others + entry) if blocks else (first + entry, others)
+    others += 2 * (config.leaf_layers - 1) * width * width + width * answers
+    return 2 * (fixed + 2 * first + 3 * others)

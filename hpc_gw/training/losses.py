@@ -43,6 +43,9 @@ class LossConfig:
     """Regularisation of the spin solve at q = 1 (``physics`` only)."""
     mismatch_weight: float = 0.0
     """Weight of the waveforms' mismatch beside the quantities' errors; 0: it isn't computed."""
+    mismatch: Literal["phase", "fisher"] = "phase"
+    """How: from the phases of both waveforms, at any distance; or by the metric at the truth,
+    right for small errors and far cheaper."""
     mismatch_scale: float = 0.25
     """Mismatch above which it counts logarithmically. A tenth of it trained to a longer tail of
     low overlaps, a hundredth not at all in the time given."""

@@ -13,7 +13,6 @@ where the phases are many cycles apart, and so has a gradient wherever the surro
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +47,6 @@ class PhaseMismatch:
         times = grid.times()
         self._engine = SurrogateEngine(data, times, device)
         self._times = torch.from_numpy(times).to(device)
-        self._dt = torch.from_numpy(np.gradient(times)).to(device)
         self._low, self._high = torch.from_numpy(self._engine.bounds).to(device).unbind(1)
 
     def __call__(self, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -62,10 +60,7 @@ class PhaseMismatch:
             # Truths that went through float32 may lie outside by a rounding: 0.8 becomes
             # 0.80000001.
             amplitude, phase = self._engine.amplitude_phase(self._inside(truth))  # (B, T) each
-            weight = amplitude.square() * self._dt
-            weight = weight / weight.sum(1, keepdim=True)
-            (omega,) = torch.gradient(phase, spacing=(self._times,), dim=1)
-            omega = omega - (weight * omega).sum(1, keepdim=True)
+            weight, omega = without_phase_and_time(amplitude, phase, self._times)
             slope = weight * omega / (weight * omega.square()).sum(1, keepdim=True)
         difference = (
             self._engine.phase(self._inside(predicted.masked_fill(lost[:, None], 0.0))) - phase
@@ -78,3 +73,22 @@ class PhaseMismatch:
     def _inside(self, rows: Tensor) -> Tensor:
         """The nearest rows inside the surrogate's bounds, float64."""
         return torch.minimum(torch.maximum(rows.double(), self._low), self._high)
+
+
+def without_phase_and_time(
+    amplitude: Tensor, phase: Tensor, times: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights of a time average, and what a shift in t_c does to the phase.
+
+    Args:
+        amplitude, phase: (B, T) of the reference waveforms.
+        times: (T,) [M].
+
+    Returns:
+        A^2 dt, of unit sum; the frequency [rad / M] less its average: (B, T) both.
+    """
+    (dt,) = torch.gradient(times)
+    weight = amplitude.square() * dt
+    weight = weight / weight.sum(1, keepdim=True)
+    (omega,) = torch.gradient(phase, spacing=(times,), dim=1)
+    return weight, omega - (weight * omega).sum(1, keepdim=True)

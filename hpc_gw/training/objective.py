@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hpc_gw.models.physics_head import quantities
 from hpc_gw.training.losses import LossConfig, Parts, loss
+from hpc_gw.training.metric import FisherMismatch
 from hpc_gw.training.mismatch import PhaseMismatch
 from hpc_gw.waveforms.engines import EngineConfig, surrogate_path
 from hpc_gw.waveforms.surrogate_file import read_surrogate
@@ -30,7 +31,8 @@ def make_objective(
     if not config.mismatch_weight:
         return lambda outputs, truth: loss(outputs, truth, config)
     data = read_surrogate(surrogate_path(engine.file))
-    mismatch = PhaseMismatch(data, grid.t_min, grid.t_max, device)
+    kind = PhaseMismatch if config.mismatch == "phase" else FisherMismatch
+    mismatch = kind(data, grid.t_min, grid.t_max, device)
 
     def objective(outputs: Tensor, truth: Tensor) -> tuple[Tensor, Parts]:
         errors, parts = loss(outputs, truth, config)

@@ -30,7 +30,7 @@ sets:
   validation: {kind: draws, count: 8, seed: 2}
   test: {kind: grid, split: test, stride: [22, 33, 33]}
 train: {batch: 8}
-model: {preset: compact, input_steps: 64, stem_channels: 4, stem_kernel: 8, stem_stride: 4,
+model: {preset: strided, input_steps: 64, stem_channels: 4, stem_kernel: 8, stem_stride: 4,
         dilations: [1, 2], residual_channels: 4, gate_channels: 4, root_channels: 8,
         root_outputs: 2, root_steps: 16, leaf_width: 16}
 """

@@ -132,7 +132,7 @@ def test_a_row_of_a_set_on_another_grid_is_read_as_a_file_is(capsys, tmp_path):
     job = tmp_path / "job.yaml"
     job.write_text(
         "name: uniform\ntime_grid: {dt: 1.0}\nstorage: {values: complex}\n"
-        "model: {preset: compact, input_steps: 10130}\n"
+        "model: {preset: strided, input_steps: 10130}\n"
         "sets:\n  train: {kind: draws, count: 16, seed: 1}\n"
         "  validation: {kind: draws, count: 4, seed: 2}\n  test: {kind: draws, count: 2, seed: 3}\n"
         f"train: {{batch: 8, epochs: 1}}\noutput: {tmp_path / 'run'}\n"

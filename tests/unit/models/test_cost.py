@@ -210,7 +210,7 @@ def inputs(surrogate):
     return load
 
 
-@pytest.mark.parametrize(("name", "training"), [("khan2020", False), ("compact", True)])
+@pytest.mark.parametrize(("name", "training"), [("khan2020", False), ("strided", True)])
 def test_bfloat16_autocast_moves_answers_and_gradients_a_little(name, training, inputs):
     torch.manual_seed(0)
     model = WaveNet(PRESETS[name]).train(training)

@@ -31,7 +31,7 @@ def test_a_configuration_passes_through():
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"khan2021.*khan2020, compact"):
+    with pytest.raises(ConfigError, match=r"khan2021.*khan2020, strided, compact"):
         model_config("khan2021")
 
 

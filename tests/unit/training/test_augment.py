@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpc_gw.errors import ConfigError
-from hpc_gw.training.augment import AugmentConfig, augment, draw, shift, transform
+from hpc_gw.training.augment import AugmentConfig, augment, comb, draw, noise, shift, transform
 
 BOTH = AugmentConfig(phase=True, max_shift=3.0)
 UNIFORM = torch.arange(-900.0, 130.0, 0.5, dtype=torch.float64)
@@ -111,3 +111,47 @@ def test_a_phase_of_a_real_waveform_is_refused():
 def test_an_impossible_shift_is_refused(value):
     with pytest.raises(ValueError, match="max_shift"):
         AugmentConfig(max_shift=value)
+
+
+def test_exact_shifts_are_centred_in_equal_parts():
+    assert comb(AugmentConfig()) == []
+    assert comb(AugmentConfig(max_shift=1.0, shifts=4)) == [-0.75, -0.25, 0.25, 0.75]
+    interpolated = draw(3, AugmentConfig(max_shift=1.0, shifts=4), generator())
+    assert interpolated == (None, None)
+
+
+@pytest.mark.parametrize("times", [UNIFORM, WARPED])
+def test_noise_has_the_ratio_that_matched_filtering_finds(times):
+    """<h, n> / sqrt(<h, h>) is of unit variance, and sqrt(<h, h>) the ratio, in noise units."""
+    h = chirp(times).real[None].repeat(4000, 1).float()
+    config = AugmentConfig(snr=(30.0, 30.0), noisy=1.0)
+    n = noise(h, times, config, generator(), np.arange(4000), 4000)
+    interval = torch.gradient(times)[0].float()
+    # The white level S of n, from all samples: n is N(0, S / interval).
+    level = (n.square() * interval).mean()
+    assert float(torch.sqrt((h[0].square() * interval).sum() / level)) == pytest.approx(
+        30, rel=0.01
+    )
+    filtered = (n * h * interval).sum(1) / torch.sqrt((h[0].square() * interval).sum() * level)
+    assert float(filtered.std()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_share_of_the_waveforms_gets_noise_and_ranks_draw_the_same():
+    h = chirp(UNIFORM).real[None].repeat(400, 1).float()
+    config = AugmentConfig(snr=(10.0, 1000.0), noisy=0.3)
+    n = noise(h, UNIFORM, config, generator(), np.arange(400), 400)
+    assert float((n.abs().sum(1) > 0).float().mean()) == pytest.approx(0.3, abs=0.07)
+    part = noise(h[100:200], UNIFORM, config, generator(), np.arange(100, 200), 400)
+    assert torch.equal(part, n[100:200])
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"shifts": 4}, "shifts"), ({"snr": (0.0, 3.0)}, "snr"), ({"snr": (9.0, 3.0)}, "snr"),
+        ({"noisy": 1.5}, "noisy"),
+    ],
+)  # fmt: skip
+def test_noise_and_shifts_that_cannot_be_are_refused(changes, word):
+    with pytest.raises(ValueError, match=word):
+        AugmentConfig(**changes)

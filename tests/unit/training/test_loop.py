@@ -11,6 +11,7 @@ from hpc_gw.data.generate import generate
 from hpc_gw.data.sources import ShardSource
 from hpc_gw.distributed import SerialWorld
 from hpc_gw.distributed.parallel import SerialParallel
+from hpc_gw.models.config import ModelConfig, QuadratureConfig
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import AugmentConfig
 from hpc_gw.training.checkpoints import BEST, newest
@@ -93,6 +94,27 @@ def test_random_phases_and_shifts_resume_exactly_too(make_run):
         stopped.fit()
     assert same_weights(whole, fit(make_run("stopped", **changes)))
     assert not same_weights(whole, fit(make_run("plain", values="complex", epochs=1)))
+
+
+def test_a_quadrature_stem_with_noise_resumes_exactly_too(make_run):
+    """Its constants are measured once, and are the checkpoint's from then on."""
+    quadrature = QuadratureConfig(lead=4, tail=4, every=2, coordinates=6)
+    model = ModelConfig(
+        input_steps=64, quadrature=quadrature, stacks=1, dilations=(1, 2), residual_channels=4,
+        gate_channels=4, root_channels=8, root_outputs=2, root_steps=7, leaf_width=16,
+        leaf_layers=2, leaf_activation="silu", answers="difference", dropout=0.0, norm="none",
+    )  # fmt: skip
+    augment = AugmentConfig(snr=(10.0, 1000.0))
+    changes = dict(model=model, augment=augment, epochs=1, loss=LossConfig(standardize=True))
+    whole = fit(make_run("whole", **changes))
+    stopped = Trainer(make_run("stopped", **changes), SerialParallel(CPU))
+    stop_after(stopped, 5)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    assert same_weights(whole, fit(make_run("stopped", **changes)))
+    assert not same_weights(
+        whole, fit(make_run("plain", **{**changes, "augment": AugmentConfig()}))
+    )
 
 
 def test_training_lowers_the_loss_and_the_mismatch(make_run):

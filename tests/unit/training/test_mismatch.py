@@ -8,6 +8,7 @@ import torch
 
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.manifold.populations import DrawsConfig
+from hpc_gw.training.metric import FisherMismatch
 from hpc_gw.training.mismatch import PhaseMismatch
 
 TRUTH = DrawsConfig(count=24, seed=3, q=(1.2, 7.8), s1=(-0.75, 0.75), s2=(-0.75, 0.75)).parameters(
@@ -82,3 +83,31 @@ def test_rows_that_are_no_numbers_have_no_mismatch_and_leave_the_others_theirs(m
     assert found[3].isnan() and torch.equal(found[others], expected[others])
     found[others].sum().backward()
     assert near.grad.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def fisher(surrogate):
+    return FisherMismatch(surrogate, -10_000, 130)
+
+
+def test_the_metric_gives_the_mismatch_of_close_waveforms(mismatch, fisher):
+    near, truth = pair(0.003)
+    exact = mismatch(near, truth)
+    ratio = (fisher(near, truth) / exact).numpy()
+    assert exact.max() < 0.1
+    assert np.median(np.abs(ratio - 1)) < 0.03
+    assert ratio.min() > 0.8 and ratio.max() < 1.25
+
+
+def test_the_metric_has_a_gradient_towards_the_truth(fisher):
+    near, truth = pair(0.5)
+    near.requires_grad_()
+    (slope,) = torch.autograd.grad(fisher(near, truth).sum(), near)
+    assert (((near - truth) * slope).sum(1) > 0).all()
+
+
+def test_the_metric_is_known_up_to_the_edges_of_the_domain(fisher):
+    corners = torch.tensor(list(itertools.product((1.0, 8.0), (-0.8, 0.8), (-0.8, 0.8))))
+    g = fisher.metric(corners)
+    assert g.isfinite().all() and (g[:, :3] > 0).all()
+    assert fisher(corners, corners).max() == 0
