@@ -11,6 +11,7 @@ from hpc_gw.errors import ParameterError
 from hpc_gw.evaluation.noise import NoiseConfig, overlap_in_noise
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.evaluation.records import Overlaps, Predictions
+from hpc_gw.manifold.physics import sigma_eff
 from hpc_gw.waveforms.protocol import Engine
 
 COARSE = 1.6
@@ -127,9 +128,28 @@ def domain(engine: Engine) -> np.ndarray:
 def clip(parameters: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows (N, 3) moved into ``bounds`` (3, 2), and which of them (N,) were moved.
 
-    NaN and infinities stay as they are, and do not count as moved.
+    q first, then the spins along the line of constant sigma_eff, which the waveform sees far better
+    than the spins' difference: so the waveform of the moved row stays as close as it can. A row
+    whose sigma_eff no spins inside have goes to the nearest point. NaN and infinities stay as they
+    are, and do not count as moved.
     """
     finite = np.isfinite(parameters)
-    inside = np.where(finite, np.clip(parameters, bounds[:, 0], bounds[:, 1]), parameters)
+    nearest = np.where(finite, np.clip(parameters, bounds[:, 0], bounds[:, 1]), parameters)
+    outside = (finite & (nearest != parameters)).any(axis=1) & finite.all(axis=1)
+    inside = nearest.copy()
+    inside[outside] = _along_sigma(parameters[outside], nearest[outside], bounds)
     moved = (finite & (inside != parameters)).any(axis=1)
     return inside, moved & finite.all(axis=1)
+
+
+def _along_sigma(rows: np.ndarray, nearest: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """``nearest`` (N, 3), its spins replaced by those inside with the sigma_eff of ``rows``."""
+    q, sigma = nearest[:, 0], sigma_eff(*rows.T)
+    (low_1, high_1), (low_2, high_2) = bounds[1], bounds[2]
+    # s1 = sigma + d / (1 + q), s2 = sigma - q d / (1 + q), both inside.
+    low = (1 + q) * np.maximum(low_1 - sigma, (sigma - high_2) / q)
+    high = (1 + q) * np.minimum(high_1 - sigma, (sigma - low_2) / q)
+    difference = np.clip(rows[:, 1] - rows[:, 2], low, high)
+    spins = np.stack((sigma + difference / (1 + q), sigma - q * difference / (1 + q)), axis=1)
+    found = np.where((low <= high)[:, None], spins, nearest[:, 1:])
+    return np.column_stack((q, np.clip(found, bounds[1:, 0], bounds[1:, 1])))  # of rounding

@@ -8,9 +8,13 @@ import torch
 
 from hpc_gw.errors import ParameterError
 from hpc_gw.evaluation.evaluate import CERTIFIED, Judge, clip, compute_overlaps, domain
+from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.evaluation.records import Predictions
+from hpc_gw.manifold.physics import sigma_eff
 
 from .conftest import ChirpEngine, judge_of, noisy_predictions, random_parameters, truths
+
+BOX = np.array([[1.0, 8.0], [-0.8, 0.8], [-0.8, 0.8]])
 
 
 def test_a_perfect_prediction_overlaps_fully(engine: ChirpEngine) -> None:
@@ -71,8 +75,8 @@ def test_a_grid_of_unequal_steps_is_refused(engine: ChirpEngine) -> None:
 def test_predictions_outside_the_domain_are_moved_to_its_edge_and_marked(
     engine: ChirpEngine,
 ) -> None:
-    truth = truths(np.array([[1.0, 0.8, 0.0], [8.0, 0.0, -0.8], [4.0, 0.0, 0.0]]))
     answer = truths(np.array([[0.9, 0.95, 0.0], [9.0, 0.0, -2.0], [4.0, 0.0, 0.0]]))
+    truth = truths(clip(answer[:, :3], BOX)[0])
     found = compute_overlaps(Predictions(np.arange(3), truth, answer), judge_of(engine))
     assert found.clipped.tolist() == [True, True, False]
     np.testing.assert_allclose(found.overlap, 1, atol=1e-6)  # the edge is the truth here
@@ -121,3 +125,26 @@ def test_clip_leaves_failures_alone() -> None:
     assert inside[0].tolist() == [1.0, 0.0, 0.0]
     assert np.isnan(inside[1, 0])
     assert np.isinf(inside[2, 0])
+
+
+def test_an_answer_outside_is_moved_along_constant_sigma_eff():
+    rows = np.array(
+        [[4.0, 0.3, 0.95], [1.2, -0.9, 0.2], [8.1, 0.1, -0.2], [3.0, 0.5, 0.5], [2.0, 1.5, 1.2]]
+    )
+    found, moved = clip(rows, BOX)
+    assert moved.tolist() == [True, True, True, False, True]
+    assert np.array_equal(found[3], rows[3])
+    assert found[4] == pytest.approx([2.0, 0.8, 0.8])  # no spins inside have its sigma_eff
+    assert sigma_eff(*found[:3].T) == pytest.approx(sigma_eff(*rows[:3].T), abs=1e-12)
+    assert found[:2, 1:] == pytest.approx(np.array([[0.3375, 0.8], [-0.8, 0.08]]))
+    assert found[2, 0] == 8.0
+
+
+def test_that_keeps_the_waveform_closer_than_the_nearest_point_does(paper_engine):
+    """A small body's spin of 0.85 where only 0.8 can be had."""
+    given = np.array([[6.0, 0.1, 0.79]])
+    outside = given + np.array([[0.0, -0.01, 0.06]])  # the same sigma_eff
+    near, plain = clip(outside, BOX)[0], np.clip(outside, BOX[:, 0], BOX[:, 1])
+    truth = paper_engine.h22(given)
+    lost = [1 - float(overlap(paper_engine.h22(x), truth).overlap[0]) for x in (near, plain)]
+    assert lost[0] < 0.1 * lost[1]
