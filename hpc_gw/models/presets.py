@@ -37,16 +37,16 @@ what each of several ranks computes is what one would."""
 
 COMPACT = ModelConfig(
     input_steps=768,
-    quadrature=QuadratureConfig(),
+    quadrature=QuadratureConfig(every=8),
     stacks=1,
-    dilations=(1, 2, 4, 8, 16),
+    dilations=(1, 2, 4, 8),
     residual_channels=16,
     gate_channels=16,
     root_channels=32,
     root_outputs=4,
-    root_steps=45,
-    leaf_width=128,
-    leaf_layers=2,
+    root_steps=23,
+    leaf_width=256,
+    leaf_layers=3,
     leaf_activation="silu",
     answers="difference",
     dropout=0.0,
@@ -55,7 +55,7 @@ COMPACT = ModelConfig(
 """The same again behind a quadrature stem: it reads phase and amplitude, whitened, and its leaves
 see them beside what the root makes of them."""
 
-LEAVES = dataclasses.replace(COMPACT, dilations=(), leaf_layers=3)
+LEAVES = dataclasses.replace(COMPACT, dilations=())
 """The leaves alone behind the quadrature stem: what the root adds is the difference."""
 
 PRESETS: dict[str, ModelConfig] = {
