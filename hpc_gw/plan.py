@@ -8,7 +8,7 @@ import torch
 from hpc_gw.files import readable_bytes
 from hpc_gw.job import SETS, JobConfig
 from hpc_gw.manifold.populations import GridConfig
-from hpc_gw.models.config import cone, receptive_field
+from hpc_gw.models.config import ModelConfig, cone, receptive_field
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.stages import needed_sets
 from hpc_gw.waveforms.engines import surrogate_path
@@ -26,14 +26,12 @@ def describe(job: JobConfig) -> str:
     grid, model, train = job.time_grid, job.model, job.train
     with torch.device("meta"):
         parameters = sum(p.numel() for p in WaveNet(model).parameters())
-    left, right = receptive_field(model)
     lines = [
         f"job {job.name} -> {job.folder}",
         f"waveforms: {data.label} ({job.engine.kind}), SHA-256 {data.checksum[:12]}",
         f"time grid: {grid.size:,} samples, {grid.kind}, [{grid.t_min:g}, {grid.t_max:g}] M",
         *(_set_line(job, name, data.label, data.checksum) for name in SETS),
-        f"network: {parameters:,} trainable parameters; an output sees {left} samples to its left "
-        f"and {right} to its right; the last {cone(model):,} samples can reach the leaves",
+        f"network: {parameters:,} trainable parameters; {_reach_line(model)}",
         _training_line(job),
         f"optimizer: {train.optimizer.kind}, lr {train.optimizer.lr:g}, "
         f"schedule {train.schedule.kind}; loss: {train.loss.kind}",
@@ -41,6 +39,21 @@ def describe(job: JobConfig) -> str:
         f"{job.evaluation.time_grid.size:,} samples",
     ]
     return "\n".join(lines)
+
+
+def _reach_line(model: ModelConfig) -> str:
+    """What of its input the network uses."""
+    if stem := model.quadrature:
+        steps, samples = stem.steps(model.input_steps), model.input_steps
+        return (
+            f"phase and amplitude at {steps} positions of all {samples:,} samples, and their "
+            f"{stem.coordinates} principal components"
+        )
+    left, right = receptive_field(model)
+    return (
+        f"an output sees {left} samples to its left and {right} to its right; the last "
+        f"{cone(model):,} samples can reach the leaves"
+    )
 
 
 def check(job: JobConfig) -> SurrogateData:

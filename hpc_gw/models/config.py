@@ -35,6 +35,8 @@ class QuadratureConfig:
     """Standard deviation of a component below which it is no longer scaled up to 1."""
     limit: float = 8.0
     """Bound on a coordinate's size, in standard deviations."""
+    direct: bool = True
+    """The leaves read the coordinates beside the root's steps, not through the root alone."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with the value, the rule and the remedy."""
@@ -138,6 +140,11 @@ class ModelConfig:
             raise ValueError(
                 f"stem_kernel = {self.stem_kernel}, stem_stride = {self.stem_stride} with a "
                 "quadrature stem: a network has one stem; leave these at 1, or quadrature out"
+            )
+        if self.quadrature and not (self.dilations or self.quadrature.direct):
+            raise ValueError(
+                "dilations = [] with quadrature.direct: false: the leaves would read nothing; name "
+                "dilations, or let the leaves read the coordinates"
             )
         if self.quadrature and len(self.quadrature.positions(self.input_steps)) < 2:
             raise ValueError(

@@ -26,8 +26,9 @@ def training_flops(config: ModelConfig, samples: int | None = None) -> int:
     if config.quadrature:
         positions = len(config.quadrature.positions(given))
         steps, inputs = config.quadrature.steps(given), 2
-        features = config.quadrature.coordinates
-        fixed = 2 * given * positions + 2 * 2 * steps * features
+        coordinates = config.quadrature.coordinates
+        features = coordinates * config.quadrature.direct
+        fixed = 2 * given * positions + 2 * 2 * steps * coordinates
     elif config.has_stem:
         inputs = config.stem_channels
         first = steps * inputs * config.stem_kernel

@@ -156,7 +156,7 @@ class WaveNet(nn.Module):
         first, coordinates = 1, 0
         if config.quadrature:
             self.stem = QuadratureStem(config.quadrature, config.input_steps)
-            first, coordinates = 2, config.quadrature.coordinates
+            first, coordinates = 2, config.quadrature.coordinates * config.quadrature.direct
         elif config.has_stem:
             self.stem, first = Stem(config), config.stem_channels
         dilations = config.dilations * config.stacks
@@ -224,13 +224,14 @@ class WaveNet(nn.Module):
 
     def _features(self, x: Tensor, crop: bool) -> Tensor:
         """What the leaves read of (B, T): the root's last steps, and the stem's coordinates."""
-        coordinates: tuple[Tensor, ...] = ()
+        coordinates = []
         if isinstance(self.stem, QuadratureStem):
-            x, *coordinates = self.stem(x)  # (B, 2, S), (B, K)
+            x, z = self.stem(x)  # (B, 2, S), (B, K)
+            coordinates = [z] if self.stem.config.direct else []
         else:
             x = self.stem(x.unsqueeze(1))  # (B, 1, T) -> (B, C, S)
         if self.root is None:
-            return torch.cat(tuple(coordinates), dim=1)
+            return coordinates[0]
         skips: Tensor | float = 0.0
         for block in self.blocks:
             x, skip = self._call(block, x)  # (B, C, S), (B, C, S)

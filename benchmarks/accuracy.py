@@ -1,0 +1,231 @@
+"""What makes the compact network accurate: an ablation with seeds, and cost against accuracy.
+
+    python benchmarks/accuracy.py ablation [--only NAME ...] [--seeds 0 1] [--steps 1024]
+    python benchmarks/accuracy.py cost [--only NAME ...] [--steps 256 1024 4096]
+    python benchmarks/accuracy.py show [--figure docs/figures/accuracy.png]
+
+Every run is jobs/compact.yaml, trained for the same number of batches of 512 waveforms with one
+thing changed, and judged on every 125th point of the paper's test grid. Runs that were done before
+are read, not repeated: stop it and start it again at any moment. ``cost`` trains networks of
+several kinds for several numbers of batches. Costs are processor seconds of the training process.
+``show`` prints both tables and draws the curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+JOB = ROOT / "jobs" / "compact.yaml"
+STRIDE = "sets.test={kind: grid, split: test, stride: [5, 5, 5]}"
+
+REFERENCE = "as shipped"
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    REFERENCE: (),
+    "no root: leaves alone": ("model=leaves",),
+    "root alone: no coordinates to the leaves": (
+        "model={preset: compact, quadrature: {every: 8, direct: false}}",),
+    "components in their own sizes: not whitened": (
+        "model={preset: compact, quadrature: {every: 8, floor: 100}}",),
+    "8 coordinates instead of 18": (
+        "model={preset: compact, quadrature: {every: 8, coordinates: 8}}",),
+    "learned strided stem instead of quadrature": (
+        "model={preset: strided, answers: difference, leaf_width: 256, leaf_layers: 3,"
+        " leaf_activation: silu}",),
+    "five answers instead of three": ("model={preset: compact, answers: five, standardize: true}",),
+    "spins solved from the effective spins": (
+        "model={preset: compact, answers: five, standardize: true}", "train.loss.kind=physics"),
+    "ReLU leaves": ("model={preset: compact, leaf_activation: relu}",),
+    "no mismatch in the loss": ("train.loss.mismatch_weight=0",),
+    "mismatch by phases instead of the metric": (
+        "train.loss.mismatch=phase", "train.loss.mismatch_weight=0.02"),
+    "neither phases nor shifts": ("train.augment={}",),
+    "noise on half of the waveforms": (
+        "train.augment.snr=[10, 100000]", "train.augment.noisy=0.5"),
+    "32,768 waveforms again and again": ("sets.train.count=32768", "train.steps=0"),
+    "constant learning rate": ("train.schedule.kind=constant",),
+    "LAMB instead of Adam": (
+        "train.optimizer={kind: lamb, lr: 1.0e-2}",),
+}  # fmt: skip
+"""One thing changed each; the names are the table's rows."""
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "compact": (),
+    "leaves alone": ("model=leaves",),
+    "leaves alone, 64 wide": ("model={preset: leaves, leaf_width: 64}",),
+    "learned stem (strided)": ("model=strided",),
+}
+"""Networks of the cost curve."""
+
+
+def main() -> None:
+    """Run what is asked for and has not been run; show what there is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("ablation", "cost", "show"))
+    parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--steps", type=int, nargs="+")
+    parser.add_argument("--output", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--figure", type=Path, help="draw cost against accuracy into this file")
+    arguments = parser.parse_args()
+    folder: Path = arguments.output
+    if arguments.what != "show":
+        known = VARIANTS if arguments.what == "ablation" else KINDS
+        names = arguments.only or list(known)
+        if unknown := set(names) - set(known):
+            parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(known)}")
+        _generate(folder)
+        for steps in arguments.steps or ([1024] if known is VARIANTS else [256, 1024, 4096]):
+            for seed in arguments.seeds:
+                for name in names:
+                    _run(folder, arguments.what, name, known[name], seed, steps)
+    show(folder, arguments.figure)
+
+
+def _generate(folder: Path) -> None:
+    """The sets that all runs share."""
+    _hpc_gw("generate", str(JOB), "--output", str(folder), "--set", STRIDE,
+            "--sets", "validation", "test")  # fmt: skip
+
+
+def _run(
+    folder: Path, what: str, name: str, changes: tuple[str, ...], seed: int, steps: int
+) -> None:
+    """Train and judge one network, unless that was done."""
+    slug = "".join(c if c.isalnum() else "-" for c in name)
+    run = folder / f"{what}-{slug}-{steps}-seed{seed}"
+    done = run / "result.json"
+    if done.exists():
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    if not (run / "data").exists():
+        (run / "data").symlink_to("../data")
+    epochs = steps * 512 // 32768 if "train.steps=0" in changes else 1
+    settings = (STRIDE, f"train.epochs={epochs}", f"train.steps={steps}", f"train.seed={seed}")
+    words = [word for text in (*settings, *changes) for word in ("--set", text)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = _hpc_gw("train", str(JOB), "--output", str(run), *words, may_fail=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cost = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    result: dict[str, Any] = {
+        "what": what, "name": name, "seed": seed, "steps": steps, "changes": list(changes),
+        "processor_s": cost, "diverged": code != 0,
+    }  # fmt: skip
+    if code == 0:
+        found = run / "predictions.h5"
+        _hpc_gw("predict", str(run / "data" / "test"), "--model", str(run / "best.pt"),
+                "-o", str(found))  # fmt: skip
+        _hpc_gw("overlap", str(found), "-o", str(run / "results.h5"))
+        result |= judge(run)
+    done.write_text(json.dumps(result, indent=1))
+    print(json.dumps(result), flush=True)
+
+
+def judge(run: Path) -> dict[str, Any]:
+    """Median absolute errors and the overlap's loss, of one evaluated network."""
+    from hpc_gw.evaluation.results import read_results  # noqa: PLC0415
+    from hpc_gw.files import read_json  # noqa: PLC0415
+
+    found = read_results(run / "results.h5")
+    size = np.abs(found.predictions.prediction - found.predictions.truth)
+    lost = 1 - found.overlaps.overlap
+    parameters = 0
+    about = run / "run.json"
+    if about.is_file():
+        parameters = read_json(about).get("parameters", 0)
+    return {
+        "parameters": parameters,
+        "median_error": np.median(size, axis=0).tolist(),
+        "largest_error": size.max(axis=0).tolist(),
+        "lost_median": float(np.median(lost)),
+        "lost_largest": float(lost.max()),
+        "below_097": int((lost >= 0.03).sum()),
+        "waveforms": len(lost),
+    }
+
+
+def show(folder: Path, figure: Path | None) -> None:
+    """Print both tables in Markdown; draw the curve."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
+    for what, known in (("ablation", VARIANTS), ("cost", KINDS)):
+        groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+        for result in results:
+            if result["what"] == what and not result["diverged"]:
+                groups.setdefault((result["steps"], result["name"]), []).append(result)
+        if not groups:
+            continue
+        print(
+            f"\n| {what} | batches | seeds | processor s | median abs. error of q, s1, s2 "
+            "| 1 − overlap: median | largest |\n|---|---:|---:|---:|---|---:|---:|"
+        )  # noqa: RUF001
+        for steps in sorted({steps for steps, _ in groups}):
+            for name in known:
+                if group := groups.get((steps, name)):
+                    print(_row(name, steps, group))
+    if figure:
+        _draw(figure, [r for r in results if r["what"] == "cost" and not r["diverged"]])
+
+
+def _row(name: str, steps: int, group: list[dict[str, Any]]) -> str:
+    """Means over the seeds, and in brackets half of their range."""
+
+    def cell(values: list[float], scale: float = 1.0) -> str:
+        middle, half = statistics.mean(values) / scale, (max(values) - min(values)) / 2 / scale
+        return f"{middle:.2g} ({half:.1g})"
+
+    errors = ", ".join(cell([r["median_error"][i] for r in group], 1e-3) for i in range(3))
+    return (
+        f"| {name} | {steps:,} | {len(group)} | {statistics.mean(r['processor_s'] for r in group):.0f} "  # noqa: E501
+        f"| {errors} · 10⁻³ | {cell([r['lost_median'] for r in group], 1e-5)} · 10⁻⁵ "
+        f"| {cell([r['lost_largest'] for r in group])} |"
+    )
+
+
+def _draw(path: Path, results: list[dict[str, Any]]) -> None:
+    """Processor seconds against the median mismatch and the median error of s2."""
+    from hpc_gw.evaluation.axes import BLUE, GREEN, ORANGE, SKY, STYLE, new_figure  # noqa: PLC0415
+    from matplotlib import rc_context  # noqa: PLC0415
+
+    with rc_context(STYLE):
+        figure = new_figure(7.5, 3.2)
+        axes = figure.subplots(1, 2)
+        for colour, name in zip((BLUE, GREEN, SKY, ORANGE), KINDS, strict=True):
+            points = sorted((r["processor_s"], r["lost_median"], r["median_error"][2])
+                            for r in results if r["name"] == name)  # fmt: skip
+            if points:
+                cost, lost, error = zip(*points, strict=True)
+                axes[0].plot(cost, lost, "o", color=colour, label=name)
+                axes[1].plot(cost, error, "o", color=colour, label=name)
+        for place, label in zip(
+            axes, ("median of 1 - overlap", "median $|\\Delta s_2|$"), strict=True
+        ):
+            place.set(xscale="log", yscale="log", xlabel="training (processor s)", ylabel=label)
+        axes[0].axhline(0.005, color="0.5", lw=0.8, ls="--")
+        axes[0].annotate("paper", (1, 0.005), xycoords=("axes fraction", "data"), ha="right",
+                         va="bottom", color="0.4", fontsize=7)  # fmt: skip
+        axes[0].legend()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=200)
+
+
+def _hpc_gw(*words: str, may_fail: bool = False) -> int:
+    """Run one command of the package; a failure ends the benchmark unless it may."""
+    command = [sys.executable, "-m", "hpc_gw", *words]
+    code = subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL, check=False).returncode
+    if code and not may_fail:
+        raise SystemExit(f"{' '.join(command)}: exit code {code}")
+    return code
+
+
+if __name__ == "__main__":
+    main()
