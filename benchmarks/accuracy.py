@@ -166,8 +166,8 @@ def show(folder: Path, figure: Path | None) -> None:
             continue
         print(
             f"\n| {what} | batches | seeds | processor s | median abs. error of q, s1, s2 "
-            "| 1 − overlap: median | largest |\n|---|---:|---:|---:|---|---:|---:|"
-        )  # noqa: RUF001
+            "| 1 - overlap: median | largest |\n|---|---:|---:|---:|---|---:|---:|"
+        )
         for steps in sorted({steps for steps, _ in groups}):
             for name in known:
                 if group := groups.get((steps, name)):
@@ -193,8 +193,9 @@ def _row(name: str, steps: int, group: list[dict[str, Any]]) -> str:
 
 def _draw(path: Path, results: list[dict[str, Any]]) -> None:
     """Processor seconds against the median mismatch and the median error of s2."""
-    from hpc_gw.evaluation.axes import BLUE, GREEN, ORANGE, SKY, STYLE, new_figure  # noqa: PLC0415
     from matplotlib import rc_context  # noqa: PLC0415
+
+    from hpc_gw.evaluation.axes import BLUE, GREEN, ORANGE, SKY, STYLE, new_figure  # noqa: PLC0415
 
     with rc_context(STYLE):
         figure = new_figure(7.5, 3.2)
@@ -222,7 +223,7 @@ def _hpc_gw(*words: str, may_fail: bool = False) -> int:
     """Run one command of the package; a failure ends the benchmark unless it may."""
     command = [sys.executable, "-m", "hpc_gw", *words]
     code = subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL, check=False).returncode
-    if code and not may_fail:
+    if code == 2 or (code and not may_fail):  # 2: the command itself is wrong
         raise SystemExit(f"{' '.join(command)}: exit code {code}")
     return code
 

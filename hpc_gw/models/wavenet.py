@@ -224,7 +224,7 @@ class WaveNet(nn.Module):
 
     def _features(self, x: Tensor, crop: bool) -> Tensor:
         """What the leaves read of (B, T): the root's last steps, and the stem's coordinates."""
-        coordinates = []
+        coordinates: list[Tensor] = []
         if isinstance(self.stem, QuadratureStem):
             x, z = self.stem(x)  # (B, 2, S), (B, K)
             coordinates = [z] if self.stem.config.direct else []

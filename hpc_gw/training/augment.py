@@ -55,13 +55,37 @@ def comb(config: AugmentConfig) -> list[float]:
     return [(i + 0.5) * width - config.max_shift for i in range(config.shifts)]
 
 
+def augmented(
+    h: Tensor, times: Tensor, config: AugmentConfig, seed: int, batch: tuple[int, np.ndarray]
+) -> Tensor:
+    """This rank's part of a batch with phase, shift and noise, as configured.
+
+    All is drawn for the whole batch, of which a rank takes its own part: so the augmentation does
+    not depend on the number of ranks.
+
+    Args:
+        h: (B, T) h22, complex or real.
+        times: (T,) of the samples [M].
+        config: what is drawn.
+        seed: of the batch.
+        batch: waveforms of the batch over all ranks, and which of them (B,) these are.
+
+    Returns:
+        (B, T) real.
+    """
+    generator, (count, places) = torch.Generator().manual_seed(seed), batch
+    drawn = draw(count, config, generator)
+    own = [x if x is None else x[places].to(h.device) for x in drawn]
+    real = transform(h, times, *own)
+    return real + noise(real, times, config, generator, batch) if config.snr else real
+
+
 def noise(
     h: Tensor,
     times: Tensor,
     config: AugmentConfig,
     generator: torch.Generator,
-    places: np.ndarray,
-    count: int,
+    batch: tuple[int, np.ndarray],
 ) -> Tensor:
     """White noise for these waveforms, of which some (``noisy``) get any.
 
@@ -70,17 +94,16 @@ def noise(
     sigma^2 dt / Delta t, and rho^2 = sum h^2 Delta t / (sigma^2 dt), whatever dt is.
 
     Args:
-        h: (B, T) real, this rank's part of the batch.
-        times: (T,) of the samples [M].
+        h: (B, T) real.
+        times, batch: as of ``augmented``.
         config: which ratios.
-        generator: on the CPU; drawn from for all ``count`` waveforms of the batch.
-        places: (B,) which of the batch these are.
-        count: waveforms of the batch over all ranks.
+        generator: on the CPU; drawn from for the whole batch.
 
     Returns:
         (B, T), to be added.
     """
     assert config.snr is not None
+    count, places = batch
     low, high = map(math.log, config.snr)
     ratio = torch.exp(low + (high - low) * torch.rand(count, generator=generator))
     noisy = torch.rand(count, generator=generator) < config.noisy
@@ -95,9 +118,7 @@ def draw(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Phases and shifts of ``count`` waveforms, (count,) float64 each, or None if not asked for.
 
-    Phases are drawn first, then shifts, on the generator's device. Ranks that share a batch draw
-    all of it from equal generators, and each takes its own part: so the augmentation does not
-    depend on the number of ranks.
+    Phases are drawn first, then shifts, on the generator's device.
     """
 
     def uniform() -> Tensor:
@@ -132,11 +153,6 @@ def transform(h: Tensor, times: Tensor, phase: Tensor | None, delay: Tensor | No
         phase = phase.to(h.device, h.real.dtype)[:, None]  # (B, 1)
         return h.real * torch.cos(phase) - h.imag * torch.sin(phase)  # (B, T)
     return h.real if h.is_complex() else h
-
-
-def augment(h: Tensor, times: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """``transform`` with phases and shifts from ``draw``: (B, T) -> (B, T) real."""
-    return transform(h, times, *draw(len(h), config, generator))
 
 
 def shift(h: Tensor, times: Tensor, delay: Tensor) -> Tensor:

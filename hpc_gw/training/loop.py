@@ -31,7 +31,7 @@ from hpc_gw.models.quadrature import QuadratureStem
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
 from hpc_gw.training import checkpoint
-from hpc_gw.training.augment import draw, noise, transform
+from hpc_gw.training.augment import augmented
 from hpc_gw.training.checkpoints import BEST, Checkpoints, newest
 from hpc_gw.training.health import DivergedError, Health
 from hpc_gw.training.lamb import Lamb, make_optimizer
@@ -255,21 +255,12 @@ class Trainer:
         return outputs.float()
 
     def _input(self, waveforms: Tensor) -> Tensor:
-        """What the network reads: Re h22 (b, T), with a random phase and shift if asked for."""
-        generator = torch.Generator().manual_seed(self._seed(0))
-        # Drawn for the global batch, of which this rank takes its part: the same on any number.
-        phase, delay = draw(self.config.batch, self.config.augment, generator)
-        every = np.arange(self.config.batch)
+        """What the network reads: Re h22 (b, T), augmented as configured."""
         rank, size, accumulate = self.world.rank, self.world.size, self.config.accumulate
-        places = self.sampler.part(every, 0, rank, size, accumulate)
-        own = [x if x is None else x[places].to(self.device) for x in (phase, delay)]
+        places = self.sampler.part(np.arange(self.config.batch), 0, rank, size, accumulate)
+        batch = (self.config.batch, places)
         times = self._times[-waveforms.shape[1] :]
-        real = transform(waveforms, times, *own)
-        if self.config.augment.snr:
-            real = real + noise(
-                real, times, self.config.augment, generator, places, self.config.batch
-            )
-        return real
+        return augmented(waveforms, times, self.config.augment, self._seed(0), batch)
 
     def _seed(self, stream: int) -> int:
         """A seed for this step, the same in a resumed run."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpc_gw.errors import ConfigError
-from hpc_gw.training.augment import AugmentConfig, augment, comb, draw, noise, shift, transform
+from hpc_gw.training.augment import AugmentConfig, comb, draw, noise, shift, transform
 
 BOTH = AugmentConfig(phase=True, max_shift=3.0)
 UNIFORM = torch.arange(-900.0, 130.0, 0.5, dtype=torch.float64)
@@ -23,6 +23,10 @@ def chirp(t):
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def augment(h, times, config, generator):
+    return transform(h, times, *draw(len(h), config, generator))
 
 
 def test_nothing_asked_for_gives_the_real_part():
@@ -125,7 +129,7 @@ def test_noise_has_the_ratio_that_matched_filtering_finds(times):
     """<h, n> / sqrt(<h, h>) is of unit variance, and sqrt(<h, h>) the ratio, in noise units."""
     h = chirp(times).real[None].repeat(4000, 1).float()
     config = AugmentConfig(snr=(30.0, 30.0), noisy=1.0)
-    n = noise(h, times, config, generator(), np.arange(4000), 4000)
+    n = noise(h, times, config, generator(), (4000, np.arange(4000)))
     interval = torch.gradient(times)[0].float()
     # The white level S of n, from all samples: n is N(0, S / interval).
     level = (n.square() * interval).mean()
@@ -139,9 +143,9 @@ def test_noise_has_the_ratio_that_matched_filtering_finds(times):
 def test_a_share_of_the_waveforms_gets_noise_and_ranks_draw_the_same():
     h = chirp(UNIFORM).real[None].repeat(400, 1).float()
     config = AugmentConfig(snr=(10.0, 1000.0), noisy=0.3)
-    n = noise(h, UNIFORM, config, generator(), np.arange(400), 400)
+    n = noise(h, UNIFORM, config, generator(), (400, np.arange(400)))
     assert float((n.abs().sum(1) > 0).float().mean()) == pytest.approx(0.3, abs=0.07)
-    part = noise(h[100:200], UNIFORM, config, generator(), np.arange(100, 200), 400)
+    part = noise(h[100:200], UNIFORM, config, generator(), (400, np.arange(100, 200)))
     assert torch.equal(part, n[100:200])
 
 
