@@ -27,7 +27,7 @@ class QuadratureConfig:
     """Samples before the first position, at least: the windows' half-width."""
     tail: int = 34
     """Samples after the last position."""
-    every: int = 4
+    every: int = 1
     """Every so many-th position is kept, counted from the last, once the phase is unwrapped."""
     coordinates: int = 18
     """Principal components that are kept."""

@@ -18,7 +18,7 @@ from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.timegrid import TimeGrid
 
 SAMPLES = 768
-CONFIG = QuadratureConfig()
+CONFIG = QuadratureConfig(every=4)
 
 
 def points(count, seed):
