@@ -53,8 +53,9 @@ from hpc_gw.errors import ParameterError
 from hpc_gw.evaluation.ends import squared_norm
 from hpc_gw.evaluation.peaks import TAPS, climb, look_elsewhere, power
 
-_BLOCK = {"cpu": 1 << 18, "cuda": 1 << 24}
-"""Padded samples that are correlated at once: bounds the memory, and on a CPU fits its cache."""
+_BLOCK = {"cpu": 1 << 20, "cuda": 1 << 24}
+"""Padded samples that are correlated at once: bounds the memory. On a CPU a quarter of them fits
+the cache better, but the operations' own cost then counts four times: 1.2 times as slow."""
 
 ROUNDING = {torch.complex64: 1e-7, torch.complex128: 1e-12}
 """Of an overlap by the precision of its waveforms."""

@@ -59,7 +59,7 @@ class PhaseMismatch:
         with torch.no_grad():
             # Truths that went through float32 may lie outside by a rounding: 0.8 becomes
             # 0.80000001.
-            amplitude, phase = self._engine.amplitude_phase(self._inside(truth))  # (B, T) each
+            amplitude, phase = self._engine.fast_amplitude_phase(self._inside(truth))  # (B, T)
             weight, omega = without_phase_and_time(amplitude, phase, self._times)
             slope = weight * omega / (weight * omega.square()).sum(1, keepdim=True)
         difference = (

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from hpc_gw.manifold.physics import eta
+from hpc_gw.waveforms.fits import FitBank
 from hpc_gw.waveforms.surrogate import (
     _fit_variables,
-    _FitBank,
     _newtonian,
     check_rows,
     check_times,
@@ -69,8 +69,8 @@ class SurrogateTangents:
         self._ends = float(data.domain[0]), float(data.domain[-1])
         self._phase_curve, self._amplitude_curve = spline_curves(data, zero)
         self._phase_zero = self._phase_curve(np.array([zero]))  # (1, n + 1)
-        self._phase_fit = _FitBank(data.phase, torch.device("cpu"))
-        self._amplitude_fit = _FitBank(data.amplitude, torch.device("cpu"))
+        self._phase_fit = FitBank(data.phase, torch.device("cpu"))
+        self._amplitude_fit = FitBank(data.amplitude, torch.device("cpu"))
         self._bases: dict[int, tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()

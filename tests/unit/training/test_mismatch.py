@@ -41,7 +41,7 @@ def test_for_close_waveforms_it_is_one_minus_the_overlap(mismatch, paper_engine)
 
 def test_it_is_zero_at_the_truth_and_grows_with_distance(mismatch):
     values = [mismatch(*pair(scale)) for scale in (0.0, 0.01, 0.1, 1.0)]
-    assert values[0].max() < 1e-20
+    assert values[0].max() < 1e-14  # of the phases of the truth, known to 1e-7 rad
     for near, far in itertools.pairwise(values):
         assert (far > near).all()
 
