@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import blocks  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
@@ -65,6 +66,8 @@ def main() -> None:
         result["tests"] = tests.returncode
     result["ceiling"] = ceilings(device, 64 if tiny else 8192)
     result["steps"] = step_table(device, result["ceiling"], tiny, not arguments.no_compile)
+    set_precision("fp32")
+    result["blocks"] = blocks.table(device, tiny=tiny)
     result["waveforms"] = waveforms(device, tiny)
     if arguments.json:
         from hpc_gw.files import write_json  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """The network: a gated, dilated, non-causal convolutional root, and two leaves.
 
 B waveforms, T samples, S steps (S = T without a stem), C residual and G gate channels.
-Layout (B, C, S) throughout, the fastest of those measured on CPUs for training.
+Shapes are (B, C, S) throughout; in memory the blocks keep the channels last on CPUs.
 
 References:
     Khan, Huerta & Das, arXiv:2004.09524, and the training code published with it;
@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import torch
@@ -20,46 +19,16 @@ from torch import Tensor, nn
 
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import ConfigError
-from hpc_gw.models.config import ModelConfig, cone, padding
+from hpc_gw.models.block import Block
+from hpc_gw.models.config import ModelConfig, cone
+from hpc_gw.models.fused import to_plain
+from hpc_gw.models.layers import glorot_, make_norm
 from hpc_gw.models.physics_head import difference_moments, from_difference, manifold_moments
 from hpc_gw.models.quadrature import QuadratureStem
 from hpc_gw.models.recompute import recomputed
 
-NORM_EPS = 1e-3
-"""Added to the variance in batch and layer normalisation (TensorFlow's default)."""
-
 IDENTITY = ([0.0] * len(QUANTITIES), [1.0] * len(QUANTITIES))
 """Mean and spread of outputs that stay as the leaves give them."""
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each step; (B, C, S) -> (B, C, S)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.transpose(1, 2)).transpose(1, 2)
-
-
-def make_norm(config: ModelConfig, channels: int) -> nn.Module:
-    """The configured normalisation of (B, ``channels``, S)."""
-    if config.norm == "batch":
-        return nn.BatchNorm1d(channels, eps=NORM_EPS, momentum=config.norm_momentum)
-    if config.norm == "layer":
-        return ChannelNorm(channels, eps=NORM_EPS)
-    return nn.Identity()
-
-
-def glorot_(weight: Tensor, bias: Tensor | None, *, parts: int = 1) -> None:
-    """Glorot-uniform weights and zero biases, as Keras initialises them.
-
-    ``parts``: how many layers of the published network are fused in this one, each with its
-    share of the output channels.
-    """
-    taps = weight[0, 0].numel()  # weight (out, in) or (out, in, taps)
-    fan_in, fan_out = weight.shape[1] * taps, weight.shape[0] * taps // parts
-    bound = math.sqrt(6.0 / (fan_in + fan_out))
-    nn.init.uniform_(weight, -bound, bound)
-    if bias is not None:
-        nn.init.zeros_(bias)
 
 
 class Stem(nn.Module):
@@ -79,41 +48,6 @@ class Stem(nn.Module):
         lead = -x.shape[-1] % self.stride + self.kernel - self.stride
         x = self.conv(F.pad(x, (lead, 0)))  # (B, 1, lead + T) -> (B, C, S)
         return F.relu(self.norm(x))
-
-
-class Block(nn.Module):
-    """Residual block; (B, C_in, S) -> the next block's input and the skip, both (B, C, S).
-
-    The dilated convolutions of filter and gate are one, whose first G output channels are the
-    filter's; so is their normalisation. Numerically they are two.
-    """
-
-    def __init__(self, config: ModelConfig, in_channels: int, dilation: int) -> None:
-        super().__init__()
-        channels, gates = config.residual_channels, config.gate_channels
-        self.pad = padding(config.kernel, dilation)
-        self.mix = nn.Conv1d(in_channels, channels, 1)
-        self.mix_norm = make_norm(config, channels)
-        self.gated = nn.Conv1d(channels, 2 * gates, config.kernel, dilation=dilation)
-        self.gated_norm = make_norm(config, 2 * gates)
-        self.out = nn.Conv1d(gates, channels, 1)
-        self.out_norm = make_norm(config, channels)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.relu(self.mix_norm(self.mix(x)))  # (B, C, S)
-        both = self.gated_norm(self._dilated(x))  # (B, 2 G, S)
-        filtered, gate = both.chunk(2, dim=1)  # (B, G, S) each
-        z = torch.tanh(filtered) * torch.sigmoid(gate)  # (B, G, S)
-        z = F.relu(self.out_norm(self.out(z)))  # (B, C, S)
-        return x + z, z
-
-    def _dilated(self, x: Tensor) -> Tensor:
-        """The convolution under TensorFlow's 'same' padding; (B, C, S) -> (B, 2 G, S)."""
-        left, right = self.pad
-        weight, bias, dilation = self.gated.weight, self.gated.bias, self.gated.dilation
-        if left == right:  # the convolution pads by itself, without a copy
-            return F.conv1d(x, weight, bias, padding=left, dilation=dilation)
-        return F.conv1d(F.pad(x, self.pad), weight, bias, dilation=dilation)
 
 
 class Leaf(nn.Sequential):
@@ -238,7 +172,8 @@ class WaveNet(nn.Module):
             skips = skips + skip
         assert isinstance(skips, Tensor)
         kept = self.config.root_steps
-        root = self._call(self.root, skips[..., -kept:] if crop else skips)  # (B, root_outputs, S)
+        skips = to_plain(skips[..., -kept:] if crop else skips)
+        root = self._call(self.root, skips)  # (B, root_outputs, S)
         return torch.cat((root[..., -kept:].flatten(1), *coordinates), dim=1)
 
     def _call(self, module: nn.Module, x: Tensor) -> Any:

@@ -27,11 +27,11 @@ from hpc_gw.distributed import Parallel, lost_ranks
 from hpc_gw.errors import ConfigError
 from hpc_gw.locks import held
 from hpc_gw.models.batchnorm import synchronise
-from hpc_gw.models.quadrature import QuadratureStem
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import augmented
+from hpc_gw.training.calibrate import calibrate
 from hpc_gw.training.checkpoints import BEST, Checkpoints, newest
 from hpc_gw.training.health import DivergedError, Health
 from hpc_gw.training.lamb import Lamb, make_optimizer
@@ -42,9 +42,6 @@ from hpc_gw.training.schedule import Plateau, rate
 from hpc_gw.training.timing import PARTS, StepTimer
 from hpc_gw.training.utilisation import Utilisation
 from hpc_gw.training.validation import mean_loss
-
-CALIBRATION = 8192
-"""Waveforms on which a quadrature stem's constants are measured."""
 
 _SIGNAL_STEPS = 10  # with several ranks, steps between agreements to stop
 
@@ -69,7 +66,7 @@ class Trainer:
         self.total = self.sampler.steps * config.epochs
         torch.manual_seed(config.seed)  # the same initial weights on every rank
         self.model = WaveNet(run.model).to(self.device)
-        self._calibrate()
+        calibrate(self.model, run.train, parallel)
         self.model.checkpoint = config.recompute
         if config.sync_norm and self.world.size > 1:
             synchronise(self.model, parallel.sum)
@@ -93,18 +90,6 @@ class Trainer:
         self.checkpoints = Checkpoints(run.folder, config.keep)
         self._saved = 0  # step of the newest checkpoint
         self.health = Health(run.folder, config.on_nan, config.max_skips, active=active)
-
-    def _calibrate(self) -> None:
-        """Measure the quadrature stem's constants on the set's first waveforms, on every rank.
-
-        A resumed run takes its checkpoint's instead.
-        """
-        if isinstance(self.model.stem, QuadratureStem):
-            every = np.arange(min(CALIBRATION, self.run.train.spec.population.size))
-            waveforms = self.run.train.load(np.setdiff1d(every, self.run.train.excluded))
-            real = waveforms.real if waveforms.is_complex() else waveforms
-            self.model.stem.calibrate(real.to(self.device))
-            self.parallel.broadcast(self.model)
 
     def _about(self) -> dict[str, Any]:
         """What ``hpc-gw runs`` shows of a run."""

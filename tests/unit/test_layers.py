@@ -57,6 +57,7 @@ OWNERS = {
     "pyseobnr": {"waveforms/pyseobnr_h22.py"},
     "submitit": {"launch"},
     "sklearn": {"waveforms/builder"},
+    "triton": {"models/fused_triton.py", "models/fused_kernels.py"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

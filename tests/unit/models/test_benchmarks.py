@@ -8,12 +8,17 @@ import sys
 import pytest
 
 
-@pytest.fixture
-def training(root):
-    spec = importlib.util.spec_from_file_location("training", root / "benchmarks/training.py")
+def load(root, name):
+    spec = importlib.util.spec_from_file_location(name, root / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def training(root):
+    return load(root, "training")
 
 
 def test_the_gpu_benchmark_runs_on_a_cpu(root, tmp_path):
@@ -26,6 +31,8 @@ def test_the_gpu_benchmark_runs_on_a_cpu(root, tmp_path):
     assert {row["precision"] for row in content["steps"]} == {"fp32", "tf32", "bf16"}
     assert all(row["per_s"] > 0 for row in content["steps"])
     assert all(value > 0 for value in content["waveforms"].values())
+    assert {row["norm"] for row in content["blocks"]["cases"]} == {"none", "batch", "layer"}
+    assert all(row["ratio"] > 0 for row in content["blocks"]["cases"])
 
 
 def test_bytes_on_the_wire_by_hand(training):
@@ -47,3 +54,13 @@ def test_the_rate_of_a_log_leaves_its_warm_up_out(training):
 def test_a_case_of_the_benchmark_is_timed(training):
     found = training.time_case({"model": "compact", "batch": 2, "bf16": True, "seconds": 0.01})
     assert found["wall_s"] > 0 and found["peak_mib"] > 50
+
+
+def test_the_arithmetic_of_a_block_by_hand(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "blocks", None)  # and restored after it
+    blocks = load(root, "blocks")
+    case = blocks.Case("compact", "none", batch=2, steps=5, dilation=1)
+    operations, moved = blocks.arithmetic(case.block(), case.batch, case.steps)
+    # 10 steps; weights of 32 x 32, 64 x 32 x 2 and 32 x 32; forward once, backward twice
+    assert operations == 3 * 2 * 10 * (1024 + 4096 + 1024)
+    assert moved == 4 * 10 * (3 * 32 + 4 * 32)

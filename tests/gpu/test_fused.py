@@ -1,0 +1,107 @@
+"""Triton's kernels of the residual block against its modules; skipped where there is no GPU."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from hpc_gw.models.block import Block
+from hpc_gw.models.presets import COMPACT
+from hpc_gw.models.recompute import recomputed
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytest.importorskip("triton")
+
+NORMS = ("none", "batch", "layer")
+SHAPES = {
+    # channels in, C, G, B, S, kernel, dilation
+    "compact": (32, 32, 32, 64, 48, 2, 4),
+    "published": (16, 16, 32, 2, 10_254, 2, 16),
+    "one to the right": (5, 6, 7, 3, 20, 2, 1),
+    "odd kernel": (3, 16, 20, 2, 33, 3, 2),
+    "even kernel": (4, 5, 8, 2, 30, 4, 3),
+    "longer than the input": (4, 12, 9, 3, 30, 2, 40),
+    "one waveform of one channel": (1, 16, 32, 1, 64, 2, 8),
+    "wide": (40, 33, 48, 17, 24, 3, 2),
+}
+
+
+@pytest.fixture(autouse=True)
+def full_float32():
+    """cuDNN's convolutions would use TF32 otherwise, and so would the kernels."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def pair(norm, shape, dtype=torch.float32):
+    """A block by the kernels, the same by its modules, and an input."""
+    inputs, channels, gates, batch, steps, kernel, dilation = shape
+    config = dataclasses.replace(
+        COMPACT, norm=norm, kernel=kernel, residual_channels=channels, gate_channels=gates
+    )
+    torch.manual_seed(3)
+    block = Block(config, inputs, dilation).to("cuda", dtype)
+    with torch.no_grad():
+        for p in block.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    block.triton = True
+    other = copy.deepcopy(block)
+    other.fused = False
+    return block, other, torch.randn(batch, inputs, steps, device="cuda", dtype=dtype)
+
+
+def results(block, x, call=None):
+    torch.manual_seed(4)
+    x = x.detach().requires_grad_()
+    outputs = (call or block)(x)
+    seeds = [torch.randn(y.shape, device="cuda", dtype=y.dtype) for y in outputs]
+    gradients = torch.autograd.grad(outputs, [x, *block.parameters()], seeds)
+    return [y.detach() for y in outputs], gradients
+
+
+def distance(found, expected):
+    """Greatest distance of outputs and of gradients, over the greatest value of their kind."""
+    return [
+        max(float((a - b).norm()) for a, b in zip(ours, theirs, strict=True))
+        / max(float(b.norm()) for b in theirs)
+        for ours, theirs in zip(found, expected, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_outputs_and_gradients_are_those_of_the_modules(norm, shape):
+    block, other, x = pair(norm, shape)
+    assert max(distance(results(block, x), results(other, x))) < 1e-5
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_double_precision_keeps_its_digits(norm):
+    block, other, x = pair(norm, SHAPES["odd kernel"], torch.float64)
+    assert max(distance(results(block, x), results(other, x))) < 1e-12
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_any_order_in_memory_is_read_and_recomputation_changes_nothing(norm):
+    block, other, x = pair(norm, SHAPES["compact"])
+    last = x.transpose(1, 2).contiguous().transpose(1, 2)
+    expected = results(other, x)
+    assert max(distance(results(block, last), expected)) < 1e-5
+    assert max(distance(results(block, x, lambda x: recomputed(block, x)), expected)) < 1e-5
+
+
+def test_gradients_are_the_same_each_time():
+    block, _, x = pair("none", SHAPES["compact"])
+    first, again = results(block, x), results(block, x)
+    assert all(torch.equal(a, b) for a, b in zip(first[1], again[1], strict=True))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_autocast_takes_the_modules(norm):
+    block, other, x = pair(norm, SHAPES["compact"])
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        found, expected = block.eval()(x), other.eval()(x)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
