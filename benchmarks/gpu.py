@@ -69,6 +69,8 @@ def main() -> None:
     set_precision("fp32")
     result["blocks"] = blocks.table(device, tiny=tiny)
     result["waveforms"] = waveforms(device, tiny)
+    result["paper_hours"] = paper_hours(result["steps"], result["waveforms"])
+    result["compact_job"] = compact_job(tiny)
     if arguments.json:
         from hpc_gw.files import write_json  # noqa: PLC0415
 
@@ -233,6 +235,61 @@ def waveforms(device: torch.device, tiny: bool) -> dict[str, float]:
         exact = batch / seconds(lambda e=engine, p=points: e.h22_double(p), device, spend=spend)
         found |= {f"{name}, fast": fast, f"{name}, float64": exact}
         print(f"{name:14s} {batch:6d} {fast:12.1f} {exact:12.1f}", flush=True)
+    return found
+
+
+PAPER_SAMPLES = 19 * 1_580_128
+"""Epochs of the published checkpoint times the paper's training set."""
+
+
+def paper_hours(steps: list[dict[str, Any]], made: dict[str, float]) -> dict[str, float]:
+    """Hours of the paper's whole training, by each case's rate, and of making its waveforms."""
+    found = {"waveforms on the fly": PAPER_SAMPLES / made["paper, fast"] / 3600}
+    for row in steps:
+        if row["model"] == "khan2020" and "per_s" in row:
+            how = "compiled" if row["compiled"] else "recompute" if row["recompute"] else "eager"
+            name = f"{row['samples']} samples, batch {row['batch']}, {row['precision']}, {how}"
+            found[name] = PAPER_SAMPLES / row["per_s"] / 3600
+    print(f"\n19 epochs of 1,580,128 waveforms, projected; the paper: {PAPER}")
+    for name, hours in sorted(found.items(), key=lambda item: item[1]):
+        print(f"{hours:9.2f} h  {name}", flush=True)
+    return found
+
+
+PAPER = "12.4 h on 64 V100, 1.2 h on 1,536"
+
+
+def compact_job(tiny: bool) -> dict[str, float]:
+    """Seconds of ``hpc-gw run jobs/compact.yaml``, shortened, on whatever it finds, and overlaps.
+
+    4 epochs of 4,096 batches, judged on every 125th point of the paper's test grid.
+    """
+    import json  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
+    steps, epochs = (4, 1) if tiny else (4096, 4)
+    stride = [22, 33, 33] if tiny else [5, 5, 5]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "train.steps": steps, "train.epochs": epochs, "ranks.generate": 1,
+            "train.tensorboard": "false", "evaluation.quick": "true",
+            "sets.test": f"{{kind: grid, split: test, stride: {stride}}}",
+        }  # fmt: skip
+        words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        command = [sys.executable, "-m", "hpc_gw", "run", "jobs/compact.yaml", "--output", folder]
+        start = time.perf_counter()
+        subprocess.run([*command, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)  # fmt: skip
+        whole = time.perf_counter() - start
+        lines = (Path(folder) / "train.jsonl").read_text().splitlines()
+        trained = json.loads(lines[-1])
+        table = json.loads((Path(folder) / "report" / "table1.json").read_text())
+    found = {
+        "job_s": whole, "training_s": trained["seconds"], "samples_per_s": trained["samples_per_s"],
+        "median_overlap": table["table"]["overlap"]["median"],
+        "least_overlap": table["table"]["overlap"]["min"],
+    }  # fmt: skip
+    print("\ncompact job: " + ", ".join(f"{k} {v:.6g}" for k, v in found.items()), flush=True)
     return found
 
 
