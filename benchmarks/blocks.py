@@ -46,14 +46,14 @@ class Case:
 
 def cases(device: str, tiny: bool) -> list[Case]:
     """Sizes of training, for a CPU's core or for a GPU."""
-    batches = {"compact": (64, 256), "khan2020": (2,)}
+    batches = {"strided": (64, 256), "khan2020": (2,)}
     if device != "cpu":
-        batches = {"compact": (64, 512, 4096), "khan2020": (8, 64)}
-    sizes = {"compact": (48, 4), "khan2020": (10_254, 16)}
+        batches = {"strided": (64, 512, 4096), "khan2020": (8, 64)}
+    sizes = {"strided": (48, 4), "khan2020": (10_254, 16)}
     if tiny:
         batches, sizes = (
-            {"compact": (2,), "khan2020": (1,)},
-            {"compact": (9, 4), "khan2020": (9, 2)},
+            {"strided": (2,), "khan2020": (1,)},
+            {"strided": (9, 4), "khan2020": (9, 2)},
         )
     return [
         Case(model, norm, batch, *sizes[model])

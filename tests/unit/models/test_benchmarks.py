@@ -59,7 +59,7 @@ def test_a_case_of_the_benchmark_is_timed(training):
 def test_the_arithmetic_of_a_block_by_hand(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "blocks", None)  # and restored after it
     blocks = load(root, "blocks")
-    case = blocks.Case("compact", "none", batch=2, steps=5, dilation=1)
+    case = blocks.Case("strided", "none", batch=2, steps=5, dilation=1)
     operations, moved = blocks.arithmetic(case.block(), case.batch, case.steps)
     # 10 steps; weights of 32 x 32, 64 x 32 x 2 and 32 x 32; forward once, backward twice
     assert operations == 3 * 2 * 10 * (1024 + 4096 + 1024)
