@@ -41,7 +41,7 @@ from hpc_gw.evaluation.statistics import Summary, summary
 from hpc_gw.files import sha256
 from hpc_gw.job import EvaluationConfig, JobConfig
 from hpc_gw.models.physics_head import quantities
-from hpc_gw.pretrained import load_network, pretrained_path
+from hpc_gw.pretrained import checkpoint_path, load_network
 from hpc_gw.provenance import recipe
 from hpc_gw.stages import quarantine_line
 from hpc_gw.training.checkpoints import BEST
@@ -66,7 +66,7 @@ def predict(checkpoint: Path | None, data: Path, output: Path, world: World | No
         DataError: the dataset is on another time grid than the network was trained on.
     """
     world = world or SerialWorld()
-    checkpoint = checkpoint or pretrained_path()
+    checkpoint = checkpoint_path(checkpoint)
     network = load_network(checkpoint)
     model, grid, loss = network.model, network.grid, network.loss
     first = world.rank == 0

@@ -23,7 +23,7 @@ def predict_verb(verbs: Verbs) -> None:
         "--model",
         type=Path,
         metavar="CHECKPOINT",
-        help="best.pt of a run; default: the shipped one",
+        help="best.pt of a run, or the name of a shipped network; default: compact",
     )
     predict.add_argument(
         "-o", "--output", type=Path, help="of a set: the file to write; default: predictions.h5"

@@ -30,7 +30,7 @@ from hpc_gw.evaluation.evaluate import clip, domain
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.files import sha256
 from hpc_gw.manifold.physics import with_effective_spins
-from hpc_gw.pretrained import Network, answers_of, load_card, load_network, pretrained_path
+from hpc_gw.pretrained import Network, answers_of, checkpoint_path, load_card, load_network
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
 from hpc_gw.waveforms.engines import EngineConfig, load_engine
@@ -219,7 +219,7 @@ def generalise(
     for config, engine in zip(configs, loaded, strict=True):
         desk = _Desk(engine, judge, network, peak, lead)
         found.append(desk.judged(config.kind, points, batch=batch, progress=progress))
-    weights = checkpoint or pretrained_path()
+    weights = checkpoint_path(checkpoint)
     inputs = {weights.name: sha256(weights), "surrogate": judge.checksum}
     settings = {"engines": to_dict(configs), "points": len(points), "peak": peak}
     return Generalisation(points, tuple(found), recipe(config=settings, inputs=inputs))

@@ -52,7 +52,7 @@ MARKS = "<!-- numbers: begin -->", "<!-- numbers: end -->"
 
 LIMITS = (
     "Trained on q in [1, 8] and spins in [-0.8, 0.8]: outside of them an answer means nothing.",
-    "Reads h22 in r h / M from -10000 M to +130 M about its peak, phase 0 at the first sample.",
+    "Reads h22 in r h / M from -10000 M to +130 M about its peak.",
     "Near q = 1 the bodies are alike: sigma_eff is found, the difference of the spins hardly.",
     "Knows waveforms of the surrogate that it was trained on, without noise, one mode: not NR.",
 )
@@ -87,9 +87,21 @@ def pretrained_path(name: str = DEFAULT) -> Path:
     return path
 
 
+def checkpoint_path(given: Path | None = None) -> Path:
+    """A checkpoint's path: the file, or the shipped network of that name; the default one of None.
+
+    Raises:
+        CheckpointError: a bare name that is neither a file here nor shipped.
+    """
+    if given is None:
+        return pretrained_path()
+    bare = len(given.parts) == 1 and not given.suffix
+    return pretrained_path(given.name) if bare and not given.exists() else given
+
+
 def load_card(checkpoint: Path | None = None) -> dict[str, Any] | None:
     """The card beside a checkpoint, the shipped one by default; ``None`` if it has none."""
-    path = checkpoint or pretrained_path()
+    path = checkpoint_path(checkpoint)
     beside = path.with_suffix(".json")
     card = read_json(beside) if beside.is_file() else None
     if not isinstance(card, dict) or card.get("sha256") != sha256(path):
@@ -103,7 +115,7 @@ def load_network(checkpoint: Path | None = None) -> Network:
     Raises:
         CheckpointError: the checkpoint cannot be used.
     """
-    path = checkpoint or pretrained_path()
+    path = checkpoint_path(checkpoint)
     model, content = load_model(path)
     try:
         grid = build(TimeGrid, content["context"]["time_grid"])

@@ -1,6 +1,7 @@
 """The shipped network and its card."""
 
 import json
+from pathlib import Path
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from hpc_gw.pretrained import (
     KEPT,
     accuracy,
     answers_of,
+    checkpoint_path,
     error_intervals,
     load_card,
     load_network,
@@ -63,6 +65,16 @@ def test_it_answers_as_the_card_says(surrogate):
 def test_a_name_that_is_not_shipped_is_refused():
     with pytest.raises(CheckpointError, match="there is: compact"):
         pretrained_path("large")
+    with pytest.raises(CheckpointError, match="there is: compact"):
+        checkpoint_path(Path("large"))
+
+
+def test_a_bare_name_is_a_shipped_network_unless_a_file_has_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_path(Path("compact")) == checkpoint_path() == pretrained_path()
+    Path("compact").write_bytes(b"mine")
+    assert checkpoint_path(Path("compact")) == Path("compact")
+    assert checkpoint_path(Path("run/best.pt")) == Path("run/best.pt")
 
 
 def test_a_card_of_another_file_is_none(tmp_path):
