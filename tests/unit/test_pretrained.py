@@ -1,9 +1,9 @@
 """The shipped network and its card."""
 
 import json
-from pathlib import Path
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
