@@ -12,21 +12,20 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from hpc_gw.closer import CloserLook, Closest
-from hpc_gw.constants import Q_MAX, Q_MIN, QUANTITIES, SPIN_MAX, T_MAX, T_MIN
+from hpc_gw.constants import DT, Q_MIN, QUANTITIES, T_MAX, T_MIN
 from hpc_gw.errors import ConfigError
 from hpc_gw.evaluation.degeneracy import describe
-from hpc_gw.evaluation.evaluate import clip, domain
+from hpc_gw.evaluation.doubts import doubts
+from hpc_gw.evaluation.evaluate import COARSE, clip, domain
+from hpc_gw.evaluation.outside import Calibration, overlap_of_noisy
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.pretrained import Network, answers_of, load_card, load_network
 from hpc_gw.shard_row import read_row, row_of
 from hpc_gw.waveforms.columns import Columns, onto_grid
-from hpc_gw.waveforms.engines import EngineConfig, load_engine
+from hpc_gw.waveforms.engines import SURROGATES, EngineConfig, load_engine
 from hpc_gw.waveforms.readers import ReadOptions, read_waveform
 from hpc_gw.waveforms.timegrid import TimeGrid
-
-LOW_OVERLAP = 0.9
-"""Below this the answer's waveform is not the one that was given: 0.4 % of the paper's test set."""
 
 ROW_NOTE = (
     "a row of a set, on the network's own grid; the overlap is with the waveform of its truth"
@@ -76,6 +75,10 @@ class Answer:
     warnings: tuple[str, ...]
     """Why not to trust the answer."""
 
+    outside: bool | None = None
+    """Whether the waveform is outside of what the network knows; None where the card does not say
+    how to tell."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -90,6 +93,7 @@ class Answer:
             "reach_at_0.999": None if self.reach is None else list(self.reach),
             "notes": list(self.notes),
             "warnings": list(self.warnings),
+            "outside": self.outside,
         }
 
     def __str__(self) -> str:
@@ -167,6 +171,7 @@ def ask(
         raise ConfigError(f"--plot {plot}: takes one waveform, and writes .png or .pdf")
     network, card = load_network(checkpoint), load_card(checkpoint)
     peak = float((card or {}).get("files", {}).get("peak", 0.0))
+    known = Calibration.of_card(card)
     read = [_input(str(file), network, peak, extend, options or ReadOptions()) for file in files]
     answers = []
     for file, given in zip(files, read, strict=True):
@@ -175,6 +180,11 @@ def ask(
         score, span, name = _judge(given, values, engine, plot)
         columns = given.columns
         closest, reach = _closer(given, values, engine, refine)
+        judged = engine.kind in SURROGATES
+        # h+ alone is read approximately, which no calibration knows.
+        told = None if columns and columns.analytic else known
+        snr = columns.noise.snr if columns else float("inf")
+        outside, why = doubts(row, score if judged else None, told, snr)
         answers.append(
             Answer(
                 file=str(file),
@@ -188,7 +198,8 @@ def ask(
                 closest=closest,
                 reach=reach,
                 notes=given.notes,
-                warnings=(columns.doubts if columns else ()) + _warnings(values, score),
+                warnings=(columns.doubts if columns else ()) + why,
+                outside=outside,
             )
         )
     return answers
@@ -261,6 +272,9 @@ def _judge(
     made = source.h22(answer).to(torch.complex128)
     found = overlap(torch.from_numpy(given)[None, :], made)
     score = float(found.overlap[0])
+    if columns is not None and columns.noise.sigma > 0:
+        every = round(COARSE / DT)
+        score = overlap_of_noisy(columns, made[:, ::every], times[::every], DT)
     if plot is not None:
         shift = float(found.shift[0]) * (times[1] - times[0])
         turned = made[0].numpy() * np.exp(-1j * float(found.phase[0]))
@@ -305,18 +319,3 @@ def _draw(
     for text, name in zip(figure.legends[0].texts, ("input", "answer"), strict=True):
         text.set_text(name)
     save(figure, plot.parent, plot.stem, (plot.suffix[1:].lower(),))
-
-
-def _warnings(values: dict[str, float], score: float) -> tuple[str, ...]:
-    found = []
-    box = {"q": (Q_MIN, Q_MAX), "s1": (-SPIN_MAX, SPIN_MAX), "s2": (-SPIN_MAX, SPIN_MAX)}
-    for key, (low, high) in box.items():
-        if not low <= values[key] <= high:
-            found.append(
-                f"{key} = {values[key]:.4f} lies outside of the trained domain [{low:g}, {high:g}]"
-            )
-    if not score >= LOW_OVERLAP:  # NaN is low
-        found.append(
-            f"overlap {score:.4f} < {LOW_OVERLAP:g}: the answer does not describe this waveform"
-        )
-    return tuple(found)

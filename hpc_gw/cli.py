@@ -19,6 +19,7 @@ from hpc_gw.cli_jobs import jobs_verb
 from hpc_gw.cli_predict import predict_verb
 from hpc_gw.cli_runs import runs_verb
 from hpc_gw.cli_scaling import scaling_verb
+from hpc_gw.cli_stress import stress_verb
 from hpc_gw.cli_submit import submit_verb
 from hpc_gw.errors import ConfigError, HpcGwError
 
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     data_verb(verbs)
     runs_verb(verbs)
     compare_verb(verbs)
+    stress_verb(verbs)
     submit_verb(verbs)
     jobs_verb(verbs)
     scaling_verb(verbs)

@@ -10,6 +10,7 @@ card's numbers into that page.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ import torch
 from hpc_gw.config import build
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
+from hpc_gw.evaluation.examine import calibrate, examiner
+from hpc_gw.evaluation.outside import Calibration
 from hpc_gw.evaluation.records import Results
 from hpc_gw.evaluation.results import read_results
 from hpc_gw.evaluation.statistics import PAPER_TABLE_1, failures_as_zero
@@ -169,6 +172,12 @@ def judge_files(
     return {"peak": peak, "waveforms": count, "by_predicted_q": found}
 
 
+def judge_outside(network: Network, engine: EngineConfig, peak: float) -> Calibration:
+    """When a waveform is outside of the network's domain, by waveforms inside, of ``engine``."""
+    desk = examiner(functools.partial(answers_of, network), network.grid.times(), engine, peak)
+    return calibrate(desk, counts=(2 * FILES, FILES // 2))
+
+
 def error_intervals(truth: np.ndarray, answer: np.ndarray) -> list[dict[str, Any]]:
     """5 % and 95 % quantiles of answer - truth, (N, 5) both, for each of ``BINS`` of answered q.
 
@@ -245,6 +254,8 @@ def write_pretrained(
     publish(weights, to_bytes({key: content[key] for key in KEPT}))
     data, train = content["data"]["train"], content["train"]
     file = content["context"]["engine"]["file"] or "embedded"
+    network, engine = load_network(weights), EngineConfig(file=file)
+    files = judge_files(network, engine)
     card = {
         "name": label,
         "sha256": sha256(weights),
@@ -261,7 +272,8 @@ def write_pretrained(
         },
         "engine": {"name": data["engine"], "sha256": data["engine_checksum"]},
         "accuracy": numbers,
-        "files": judge_files(load_network(weights), EngineConfig(file=file)),
+        "files": files,
+        "outside": judge_outside(network, engine, files["peak"]).to_dict(),
         "limits": list(LIMITS),
         "recipe": content["recipe"],
     }

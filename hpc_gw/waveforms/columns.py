@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -16,6 +17,15 @@ from scipy.signal import hilbert
 
 from hpc_gw.errors import DataError
 from hpc_gw.waveforms.continuation import continued
+from hpc_gw.waveforms.lowpass import (
+    NOTICEABLE,
+    QUIET_NOISE,
+    Noise,
+    lowpass_matrix,
+    lowpassed,
+    noise_level,
+)
+from hpc_gw.waveforms.timegrid import TimeGrid
 
 PEAKS = (0.05, 1.0)
 """Largest |h22| of waveforms in r h / M, with room: 0.14 (q = 8) to 0.40 (q = 1) in the domain."""
@@ -38,9 +48,16 @@ ETA = (0.02, 0.3)
 """Symmetric mass ratios that the leading order of |h22| may say in the inspiral; it finds 0.22
 where 0.25 is right, and 0.001 for Psi4."""
 
+_CALM = 2.5
+"""Spacing [M] that a noisy waveform is filtered for before its peak is looked for."""
+
 _HILBERT_PEAK = 24.0, 6
 """Half width [M] and degree of the polynomial whose maximum is the peak of an analytic signal: its
 amplitude ripples at the merger, so that its largest sample lies up to 5 M off, this up to 1.7 M."""
+
+_NOISY_PEAK = 1000.0, (16.0, 6)
+"""From this SNR on, the same of a noisy waveform: 0.12 M off where there is hardly any noise, and
+0.4 M at SNR 1000. Below, ``_HILBERT_PEAK`` is less so: 1.3 M at 300, 3 to 5 M at 100."""
 
 _HILBERT_EDGE = 500.0
 """M at the start of a real waveform where its analytic signal feels the end of the file."""
@@ -57,6 +74,7 @@ class Columns:
         analytic: there is h+ alone.
         doubts: why a network may not know such a waveform, a sentence each.
         claims: what the file says of itself: some of q, s1, s2.
+        noise: white noise that is filtered where the waveform is put onto a coarser grid.
     """
 
     times: np.ndarray
@@ -65,6 +83,7 @@ class Columns:
     analytic: bool = False
     doubts: tuple[str, ...] = ()
     claims: Mapping[str, float] = field(default_factory=dict)
+    noise: Noise = QUIET_NOISE
 
 
 def columns_of(times: np.ndarray, values: np.ndarray, where: str) -> Columns:
@@ -84,18 +103,54 @@ def columns_of(times: np.ndarray, values: np.ndarray, where: str) -> Columns:
     if analytic:
         times, values = _analytic(times, values)
         notes += ("h+ alone: amplitude and phase are those of its analytic signal (approximate)",)
-    peak = _smooth_peak_time(times, values) if analytic else peak_time(times, values)
-    found = Columns(times - peak, values.astype(np.complex128), notes)
-    _check_units(found, where)
+    noise = _noticeable(times, values)
+    seen = _peak_and_view(times, values, analytic, noise)
+    found = Columns(times - seen.peak, values.astype(np.complex128), notes, noise=noise)
+    view = replace(found, times=seen.times, h22=seen.h22)
+    _check_units(view, where)
     _check_sampling(found, where)
-    if float(np.sum(_phase_steps(found))) < 0:
+    if float(np.sum(_phase_steps(view))) < 0:
         note = () if analytic else ("its phase falls in time: its complex conjugate was taken",)
         found = replace(found, h22=found.h22.conj(), notes=notes + note)
-    _check_strain(found, where)
+        view = replace(view, h22=view.h22.conj())
+    _check_strain(view, where)
     if not analytic:
         return found
     inside = found.times >= found.times[0] + _HILBERT_EDGE
     return replace(found, times=found.times[inside], h22=found.h22[inside], analytic=True)
+
+
+def _noticeable(times: np.ndarray, values: np.ndarray) -> Noise:
+    """The noise of a waveform, or none where interpolation does no harm."""
+    noise = noise_level(times, values)
+    return noise if noise.sigma > NOTICEABLE * np.abs(values).max() else QUIET_NOISE
+
+
+class _View(NamedTuple):
+    """A waveform as it is looked at: where its peak is, and its times from there, and h22."""
+
+    peak: float
+    times: np.ndarray
+    h22: np.ndarray
+
+
+def _peak_and_view(times: np.ndarray, values: np.ndarray, analytic: bool, noise: Noise) -> _View:
+    """The peak of a waveform, and what its checks look at: of a noisy one, what a filter leaves."""
+    if noise is QUIET_NOISE:
+        peak = _smooth_peak_time(times, values) if analytic else peak_time(times, values)
+        return _View(peak, times - peak, values)
+    coarse = np.arange(times[0], times[-1], 4.0)
+    size = np.abs(lowpass_matrix(times, coarse, np.full(coarse.size, _CALM)) @ values)
+    about = coarse[int(np.argmax(size))]
+    even = np.arange(max(times[0], about - 100), min(times[-1], about + 100), 0.5)
+    smooth = lowpass_matrix(times, even, np.full(even.size, _CALM)) @ values
+    quiet = noise.snr >= _NOISY_PEAK[0] and not analytic
+    peak = _smooth_peak_time(even, smooth, _NOISY_PEAK[1] if quiet else _HILBERT_PEAK)
+    start, end = float(times[0] - peak), float(times[-1] - peak)
+    if not start < 0 < end:
+        return _View(peak, even - peak, smooth)
+    grid = TimeGrid(kind="chirp", t_min=start, t_max=end).times()
+    return _View(peak, grid, lowpassed(times - peak, values, grid))
 
 
 def onto_grid(
@@ -141,7 +196,14 @@ def onto_grid(
         )
     inside = (grid >= columns.times[0]) & (grid <= end)
     h22 = np.zeros(grid.size, dtype=np.complex128)
-    h22[inside] = CubicSpline(columns.times, columns.h22)(grid[inside])
+    noisy = columns.noise.sigma > NOTICEABLE * np.abs(columns.h22).max()
+    taken = lowpassed if noisy else _interpolated
+    h22[inside] = taken(columns.times, columns.h22, grid[inside])
+    if noisy:
+        notes += (
+            f"white noise, SNR {columns.noise.snr:.3g}: filtered to the network's times; of noise, "
+            f"brackets know nothing",
+        )
     if end < grid[-1] - GAP:
         notes += (f"zeros after {end:.1f} M, where its ringdown is over",)
     early = grid < columns.times[0]
@@ -150,6 +212,10 @@ def onto_grid(
     if gap > GAP:
         notes += (f"continued from {columns.times[0]:.0f} M back to {grid[0]:g} M",)
     return h22 * np.exp(-1j * np.angle(h22[0])), notes
+
+
+def _interpolated(times: np.ndarray, h22: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    return np.asarray(CubicSpline(times, h22)(grid))
 
 
 def _check_series(times: np.ndarray, values: np.ndarray, where: str) -> None:
@@ -188,9 +254,11 @@ def peak_time(times: np.ndarray, h22: np.ndarray) -> float:
     return float(found[np.argmax(curve(found))]) if found.size else float(times[k])
 
 
-def _smooth_peak_time(times: np.ndarray, h22: np.ndarray) -> float:
+def _smooth_peak_time(
+    times: np.ndarray, h22: np.ndarray, shape: tuple[float, int] = _HILBERT_PEAK
+) -> float:
     """Time of the largest value of a polynomial through ln |h22| about its peak."""
-    half, degree = _HILBERT_PEAK
+    half, degree = shape
     peak = peak_time(times, h22)
     for _ in range(3):
         near = np.abs(times - peak) <= half
@@ -220,7 +288,8 @@ def _check_units(columns: Columns, where: str) -> None:
 
 
 def _check_sampling(columns: Columns, where: str) -> None:
-    steps = np.abs(_phase_steps(columns))
+    """Noise is told from a waveform only where that is sampled finely, but hides its phase."""
+    steps = np.abs(_phase_steps(columns)) if columns.noise is QUIET_NOISE else np.zeros(0)
     near = (columns.times > -50) & (columns.times < 20)
     coarse = float(np.diff(columns.times[near]).max()) if near.sum() > 1 else np.inf
     most = 2 * np.pi / SAMPLES_PER_CYCLE

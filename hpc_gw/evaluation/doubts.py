@@ -1,0 +1,61 @@
+"""Why not to trust an answer, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpc_gw.evaluation.outside import BOUNDS, WATCHED, Calibration, scores
+
+LOW_OVERLAP = 0.9
+"""Below this the answer's waveform is not the one that was given, whatever the network."""
+
+
+def doubts(
+    row: Sequence[float], score: float | None, known: Calibration | None, snr: float = math.inf
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether a waveform is outside of what a network knows, and why not to trust the answer.
+
+    Args:
+        row: the answer, five quantities.
+        score: overlap of the input with the surrogate's waveform of the answer; None for one of
+            another engine's, which says nothing here.
+        known: how to tell. Without, all that lies out of the domain is mentioned.
+        snr: signal-to-noise ratio of the input's white noise.
+
+    Returns:
+        None for the first where it cannot be told.
+    """
+    if known is None:
+        return None, _bounds(row) + _low(score)
+    answer, level = np.array([row], dtype=np.float64), known.at(snr)
+    found = scores(answer, np.zeros(1), np.array(level.units))
+    beyond = bool(found.beyond[0] > level.limit[0])
+    why = _bounds(row) if beyond else ()
+    least = known.least_overlap(answer[0, 0], snr)
+    poor = score is not None and not score >= least  # NaN is poor
+    if poor:
+        why += (
+            f"overlap {score:.5f} < {least:.5f}, which {1 - known.rate / 2:.2%} of the waveforms "
+            f"in the domain reach: this one is outside, or of another kind",
+        )
+    return beyond or poor, why + _low(score)
+
+
+def _bounds(row: Sequence[float]) -> tuple[str, ...]:
+    """Which quantities of an answer lie outside of the trained domain, a sentence each."""
+    found = zip(WATCHED, row, BOUNDS.tolist(), strict=False)
+    return tuple(
+        f"{key} = {value:.4f} lies outside of the trained domain [{low:g}, {high:g}]"
+        for key, value, (low, high) in found
+        if not low <= value <= high
+    )
+
+
+def _low(score: float | None) -> tuple[str, ...]:
+    """Whether an overlap is low by any measure."""
+    if score is None or score >= LOW_OVERLAP:
+        return ()
+    return (f"overlap {score:.4f} < {LOW_OVERLAP:g}: the answer does not describe this waveform",)
