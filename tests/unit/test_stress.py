@@ -176,7 +176,8 @@ def test_inside_of_the_domain_the_extrapolation_is_the_surrogate():
     times = np.arange(-100.0, 50.0, 1.0)
     points = rows(4, 1)
     one, other = extrapolating(OWN, times), load_engine(OWN, times)
-    assert torch.equal(one.h22(points), other.h22(points))
+    # to the fast path's tolerance: its series are of the wider domain
+    assert (one.h22(points) - other.h22(points)).abs().max() < 1e-6
     with pytest.raises(ParameterError, match="q"):
         one.h22(np.array([[WIDE[0][1] + 0.5, 0, 0]]))
 
