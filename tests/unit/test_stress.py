@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from hpc_gw.cli import main
 from hpc_gw.constants import DT
