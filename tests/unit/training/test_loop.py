@@ -87,13 +87,7 @@ def test_shards_and_engine_train_the_same_weights(make_run, tmp_path, chirp_engi
 
 def test_random_phases_and_shifts_resume_exactly_too(make_run):
     changes = dict(values="complex", augment=AugmentConfig(phase=True, max_shift=5.0), epochs=1)
-    whole = fit(make_run("whole", **changes))
-    stopped = Trainer(make_run("stopped", **changes), SerialParallel(CPU))
-    stop_after(stopped, 5)
-    with pytest.raises(Interrupted):
-        stopped.fit()
-    assert same_weights(whole, fit(make_run("stopped", **changes)))
-    assert not same_weights(whole, fit(make_run("plain", values="complex", epochs=1)))
+    resumes_exactly(make_run, changes)
 
 
 def test_a_quadrature_stem_with_noise_resumes_exactly_too(make_run):
@@ -106,15 +100,19 @@ def test_a_quadrature_stem_with_noise_resumes_exactly_too(make_run):
     )  # fmt: skip
     augment = AugmentConfig(snr=(10.0, 1000.0))
     changes = dict(model=model, augment=augment, epochs=1, loss=LossConfig(standardize=True))
+    resumes_exactly(make_run, changes)
+
+
+def resumes_exactly(make_run, changes):
+    """Stopped or not, the weights are the same; without augmentation they are others."""
     whole = fit(make_run("whole", **changes))
     stopped = Trainer(make_run("stopped", **changes), SerialParallel(CPU))
     stop_after(stopped, 5)
     with pytest.raises(Interrupted):
         stopped.fit()
     assert same_weights(whole, fit(make_run("stopped", **changes)))
-    assert not same_weights(
-        whole, fit(make_run("plain", **{**changes, "augment": AugmentConfig()}))
-    )
+    plain = make_run("plain", **{**changes, "augment": AugmentConfig()})
+    assert not same_weights(whole, fit(plain))
 
 
 def test_training_lowers_the_loss_and_the_mismatch(make_run):
