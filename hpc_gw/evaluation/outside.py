@@ -12,7 +12,8 @@ A network answers anything. Two things betray a waveform from elsewhere:
 Each is measured in units of what 99 % of the domain's waveforms with such an answered q stay below
 (near q = 1 spins are hardly known, at q = 5 well), and has a threshold at each signal-to-noise
 ratio, which half the ``rate`` of them exceed. Between two ratios thresholds are linear in 1/SNR^2,
-as mismatches by noise are; below the last one its own is taken.
+as mismatches by noise are; below the last one its own is taken. However accurate the network, a
+mismatch of less than ``ALIKE`` is none: the models of one waveform differ by as much.
 
 What neither can see: a spin of the lighter body that its waveform does not know. What is flagged by
 its mismatch may also be inside, and of another kind than the waveforms of the calibration: of
@@ -44,6 +45,9 @@ BOUNDS = np.array([[Q_MIN, Q_MAX], *[[-SPIN_MAX, SPIN_MAX]] * 3])
 
 BINS = (1.0, 1.1, 1.25, 2.0, 4.0, 6.5, math.inf)
 """Edges of the answered q between which errors and mismatches are gathered."""
+
+ALIKE = 1e-3
+"""Mismatch that is never outside: two good models of one waveform differ by as much."""
 
 _LEAST_ENERGY = 1e-3  # share of an input's energy that noise leaves to the waveform at least
 
@@ -108,6 +112,7 @@ class Calibration:
             between([level.limit[0] for level in self.levels]),
             between([level.limit[1] for level in self.levels]),
         )
+        found[:, -1] = np.maximum(found[:, -1], ALIKE / limit[1])
         return Level(snr, 0, tuple(map(tuple, found.tolist())), limit)
 
     def scores(

@@ -274,3 +274,12 @@ def test_thresholds_are_written_into_the_card_of_their_network_only(tmp_path):
     copy.with_suffix(".json").write_text('{"sha256": "0"}')
     with pytest.raises(DataError, match="not the card"):
         write_calibration(copy, KNOWN)
+
+
+def test_however_accurate_a_network_another_models_waveform_is_not_outside():
+    sharp = Calibration(
+        1e-3, (Level(math.inf, 100, ((*UNITS[0][:-1], 1e-7),) * len(UNITS), (2.0, 3.0)),)
+    )
+    answers = with_effective_spins(np.array([[4.0, 0.1, 0.1]] * 2))
+    assert sharp.outside(answers, np.array([9e-4, 1.1e-3])).tolist() == [False, True]
+    assert sharp.least_overlap(4.0) == pytest.approx(0.999)
