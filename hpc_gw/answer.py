@@ -20,7 +20,16 @@ from hpc_gw.evaluation.evaluate import COARSE, clip, domain
 from hpc_gw.evaluation.outside import Calibration, overlap_of_noisy
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.manifold.physics import with_effective_spins
-from hpc_gw.pretrained import Network, answers_of, load_card, load_network
+from hpc_gw.pretrained import (
+    DEFAULT,
+    FOR_FILES,
+    Network,
+    answers_of,
+    checkpoint_path,
+    load_card,
+    load_network,
+    pretrained_path,
+)
 from hpc_gw.shard_row import read_row, row_of
 from hpc_gw.waveforms.columns import Columns, onto_grid
 from hpc_gw.waveforms.engines import SURROGATES, EngineConfig, load_engine
@@ -46,6 +55,9 @@ class Answer:
     """A network's answer for one waveform."""
 
     file: str
+    network: str
+    """Name of the checkpoint's file."""
+
     values: dict[str, float]
     """(q, s1, s2, sigma_eff, s_eff) by name."""
 
@@ -83,6 +95,7 @@ class Answer:
         """Plain values for JSON."""
         return {
             "file": self.file,
+            "network": self.network,
             **self.values,
             "intervals_90": {key: list(ends) for key, ends in self.intervals.items()},
             "claims": dict(self.claims),
@@ -97,7 +110,7 @@ class Answer:
         }
 
     def __str__(self) -> str:
-        lines = [self.file]
+        lines = [f"{self.file}  ({self.network})"]
         for key, value in self.values.items():
             ends = self.intervals.get(key)
             shown = f"  [{ends[0]:8.4f}, {ends[1]:8.4f}]" if ends else ""
@@ -150,11 +163,12 @@ def ask(
     refine: bool = False,
     options: ReadOptions | None = None,
 ) -> list[Answer]:
-    """What a network, the shipped one by default, says of waveforms.
+    """What a network says of waveforms.
 
     Args:
         files: ``FILE``, ``FILE.h5:DATASET`` (``waveforms.readers``), or ``FOLDER:ROW`` of a set.
-        checkpoint: of the network.
+        checkpoint: of the network; by default a shipped one: that for files, trained on noise too, or that
+            for sets.
         engine: makes the waveform of the answer.
         extend: continue waveforms that begin too late.
         plot: draw input and answer, of one waveform, as .png or .pdf.
@@ -169,27 +183,30 @@ def ask(
     """
     if plot is not None and (len(files) > 1 or plot.suffix.lower() not in (".png", ".pdf")):
         raise ConfigError(f"--plot {plot}: takes one waveform, and writes .png or .pdf")
-    network, card = load_network(checkpoint), load_card(checkpoint)
-    peak = float((card or {}).get("files", {}).get("peak", 0.0))
-    known = Calibration.of_card(card)
-    read = [_input(str(file), network, peak, extend, options or ReadOptions()) for file in files]
+    readers = {path: _Reader(path) for path in {_network_for(str(f), checkpoint) for f in files}}
+    chosen = [readers[_network_for(str(file), checkpoint)] for file in files]
+    read = [
+        _input(str(file), reader.network, reader.peak, extend, options or ReadOptions())
+        for file, reader in zip(files, chosen, strict=True)
+    ]
     answers = []
-    for file, given in zip(files, read, strict=True):
-        row = answers_of(network, given.real[None, :])[0].tolist()
+    for file, given, reader in zip(files, read, chosen, strict=True):
+        row = answers_of(reader.network, given.real[None, :])[0].tolist()
         values = dict(zip(QUANTITIES, row, strict=True))
         score, span, name = _judge(given, values, engine, plot)
         columns = given.columns
         closest, reach = _closer(given, values, engine, refine)
         judged = engine.kind in SURROGATES
         # h+ alone is read approximately, which no calibration knows.
-        told = None if columns and columns.analytic else known
+        told = None if columns and columns.analytic else reader.known
         snr = columns.noise.snr if columns else float("inf")
         outside, why = doubts(row, score if judged else None, told, snr)
         answers.append(
             Answer(
                 file=str(file),
+                network=reader.path.name,
                 values=values,
-                intervals={} if columns and columns.analytic else intervals(values, card),
+                intervals={} if columns and columns.analytic else intervals(values, reader.card),
                 claims=given.claims,
                 claimant=given.claimant,
                 overlap=score,
@@ -203,6 +220,22 @@ def ask(
             )
         )
     return answers
+
+
+class _Reader:
+    """A network with what its card says of files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.network, self.card = path, load_network(path), load_card(path)
+        self.peak = float((self.card or {}).get("files", {}).get("peak", 0.0))
+        self.known = Calibration.of_card(self.card)
+
+
+def _network_for(file: str, checkpoint: Path | None) -> Path:
+    """The checkpoint that reads ``file``, unless one is given."""
+    if checkpoint is None:
+        return pretrained_path(FOR_FILES if row_of(file) is None else DEFAULT)
+    return checkpoint_path(checkpoint)
 
 
 def _input(spec: str, network: Network, peak: float, extend: bool, options: ReadOptions) -> _Input:

@@ -41,6 +41,10 @@ from hpc_gw.waveforms.engines import EngineConfig, load_engine
 from hpc_gw.waveforms.timegrid import TimeGrid
 
 DEFAULT = "compact"
+"""The shipped network for sets: waveforms of the kind that it was trained on, without noise."""
+
+FOR_FILES = "robust"
+"""The shipped network for files, which come from elsewhere: trained on noise, too."""
 
 KEPT = ("model", "weights", "step", "train", "data", "context", "recipe")
 """What a shipped checkpoint keeps."""

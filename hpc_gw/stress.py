@@ -36,7 +36,7 @@ from hpc_gw.evaluation.stress_results import Cell, Row, Stress
 from hpc_gw.files import sha256, write_json
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
-from hpc_gw.pretrained import answers_of, load_card, load_network, pretrained_path
+from hpc_gw.pretrained import answers_of, checkpoint_path, load_card, load_network
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.engines import EngineConfig, surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
@@ -111,14 +111,14 @@ def stress(
             source = "made on the way"
             known = calibrate(inside, counts=COUNTS[quick], progress=bar.update)
             if calibrated:
-                write_calibration(checkpoint or pretrained_path(), known)
+                write_calibration(checkpoint_path(checkpoint), known)
         test = _Test(known, count, seed, bar.update)
         rows = test.rows(inside, others, quick)
         fresh = test.fresh(inside)
         extended = Examiner(ask, wide, inside.judge)
         outer = {"surrogate, extrapolated": extended, **others}
         cells = tuple(cell for name, one in outer.items() for cell in test.cells(name, one))
-    weights = checkpoint or pretrained_path()
+    weights = checkpoint_path(checkpoint)
     settings = {
         "count": count,
         "seed": seed,
