@@ -17,17 +17,16 @@ from hpc_gw.errors import ConfigError
 from hpc_gw.evaluation.degeneracy import describe
 from hpc_gw.evaluation.doubts import doubts
 from hpc_gw.evaluation.evaluate import COARSE, clip, domain
-from hpc_gw.evaluation.outside import Calibration, overlap_of_noisy
+from hpc_gw.evaluation.outside import overlap_of_noisy
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.pretrained import (
     DEFAULT,
     FOR_FILES,
     Network,
+    Reader,
     answers_of,
     checkpoint_path,
-    load_card,
-    load_network,
     pretrained_path,
 )
 from hpc_gw.shard_row import read_row, row_of
@@ -167,8 +166,7 @@ def ask(
 
     Args:
         files: ``FILE``, ``FILE.h5:DATASET`` (``waveforms.readers``), or ``FOLDER:ROW`` of a set.
-        checkpoint: of the network; by default a shipped one: that for files, trained on noise too, or that
-            for sets.
+        checkpoint: of the network; by default a shipped one, for files or for rows of sets.
         engine: makes the waveform of the answer.
         extend: continue waveforms that begin too late.
         plot: draw input and answer, of one waveform, as .png or .pdf.
@@ -183,7 +181,7 @@ def ask(
     """
     if plot is not None and (len(files) > 1 or plot.suffix.lower() not in (".png", ".pdf")):
         raise ConfigError(f"--plot {plot}: takes one waveform, and writes .png or .pdf")
-    readers = {path: _Reader(path) for path in {_network_for(str(f), checkpoint) for f in files}}
+    readers = {path: Reader(path) for path in {_network_for(str(f), checkpoint) for f in files}}
     chosen = [readers[_network_for(str(file), checkpoint)] for file in files]
     read = [
         _input(str(file), reader.network, reader.peak, extend, options or ReadOptions())
@@ -220,15 +218,6 @@ def ask(
             )
         )
     return answers
-
-
-class _Reader:
-    """A network with what its card says of files."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.network, self.card = path, load_network(path), load_card(path)
-        self.peak = float((self.card or {}).get("files", {}).get("peak", 0.0))
-        self.known = Calibration.of_card(self.card)
 
 
 def _network_for(file: str, checkpoint: Path | None) -> Path:

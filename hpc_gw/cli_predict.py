@@ -23,8 +23,7 @@ def predict_verb(verbs: Verbs) -> None:
         "--model",
         type=Path,
         metavar="CHECKPOINT",
-        help="best.pt of a run, or a shipped network's name; default: robust for files, compact for "
-        "sets",
+        help="best.pt of a run, or a shipped network's name; default: robust, of sets compact",
     )
     predict.add_argument(
         "-o", "--output", type=Path, help="of a set: the file to write; default: predictions.h5"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpc_gw.card_page import write_page
 from hpc_gw.config import build
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
@@ -28,8 +29,8 @@ from hpc_gw.evaluation.examine import calibrate, examiner
 from hpc_gw.evaluation.outside import Calibration
 from hpc_gw.evaluation.records import Results
 from hpc_gw.evaluation.results import read_results
-from hpc_gw.evaluation.statistics import PAPER_TABLE_1, failures_as_zero
-from hpc_gw.files import published, read_json, sha256, write_json
+from hpc_gw.evaluation.statistics import failures_as_zero
+from hpc_gw.files import read_json, sha256, write_json
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.physics_head import quantities
@@ -54,8 +55,6 @@ BINS = (1.0, 1.25, 2.0, 4.0, np.inf)
 
 FILES = 4096
 """Random waveforms that are read as files are, for the uncertainties of ``hpc-gw predict``."""
-
-MARKS = "<!-- numbers: begin -->", "<!-- numbers: end -->"
 
 LIMITS = (
     "Trained on q in [1, 8] and spins in [-0.8, 0.8]: outside of them an answer means nothing.",
@@ -130,6 +129,23 @@ def load_network(checkpoint: Path | None = None) -> Network:
     except (KeyError, ConfigError) as error:
         raise CheckpointError(f"{path}: says not how it was trained ({error})") from error
     return Network(model, grid, loss, content)
+
+
+class Reader:
+    """A network, with what its card says of files.
+
+    Attributes:
+        path: of the checkpoint.
+        network: at ``path``.
+        card: beside it, or None.
+        peak: where files' peaks are put [M].
+        known: when an input is outside, or None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.network, self.card = path, load_network(path), load_card(path)
+        self.peak = float((self.card or {}).get("files", {}).get("peak", 0.0))
+        self.known = Calibration.of_card(self.card)
 
 
 @torch.no_grad()
@@ -283,50 +299,6 @@ def write_pretrained(
     }
     write_json(weights.with_suffix(".json"), card)
     return card
-
-
-def numbers_section(card: dict[str, Any]) -> str:
-    """The card's accuracy in Markdown, the paper's Table 1 beside it."""
-    found = card["accuracy"]
-    table, lines = found.get("table1"), []
-    lines += [
-        f"On {found['waveforms']:,} waveforms, {found['failures']} without an answer:",
-        "",
-        "| | median abs. error | 90 % below |",
-        "|---|---:|---:|",
-    ]
-    for key, row in found["abs_error"].items():
-        lines.append(f"| {key} | {_cell(row['median'])} | {_cell(row['p90'])} |")
-    if table:
-        lines += ["", "| prediction − truth | | min | Q1 | median | Q3 | max |"]  # noqa: RUF001
-        lines += ["|---|---|---:|---:|---:|---:|---:|"]
-        for key, paper in PAPER_TABLE_1.items():
-            ours = " | ".join(_cell(value) for value in table["table"][key].values())
-            lines.append(f"| {key} | this network | {ours} |")
-            lines.append(f"| | paper | {' | '.join(_cell(value) for value in paper)} |")
-        lines += ["", "| overlap at most | this network | paper |", "|---|---:|---:|"]
-        for limit, count in table["counts"].items():
-            theirs = table["paper"]["counts"][limit]
-            lines.append(
-                f"| {limit} | {count:,} ({count / table['total']:.2%}) | {theirs:,} "
-                f"({theirs / table['paper']['total']:.2%}) |"
-            )
-        lines += ["", f"Mean overlap {table['mean_overlap']:.4f}."]
-    return "\n".join(lines)
-
-
-def _cell(value: float | None) -> str:
-    return "∞" if value is None else f"{value:.4f}"
-
-
-def write_page(page: Path, card: dict[str, Any]) -> None:
-    """Put the card's numbers between the two marks of a page."""
-    text = page.read_text()
-    if not all(mark in text for mark in MARKS):
-        raise DataError(f"{page}: lacks the lines {MARKS[0]} and {MARKS[1]}")
-    before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    with published(page) as temporary:
-        temporary.write_text(f"{before}{MARKS[0]}\n{numbers_section(card)}\n{MARKS[1]}{after}")
 
 
 def _main() -> int:

@@ -7,15 +7,14 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_gw.card_page import MARKS, write_page
 from hpc_gw.cli import main
 from hpc_gw.manifold.physics import sigma_eff
 from hpc_gw.pretrained import (
-    MARKS,
     load_card,
     load_network,
     make_pretrained,
     pretrained_path,
-    write_page,
 )
 
 GENUINE = Path(__file__).resolve().parents[1] / "data" / "nrhybsur3dq8_q1_nonspinning.npz"

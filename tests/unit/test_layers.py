@@ -20,6 +20,7 @@ LAYERS = [
     ["models"],
     ["training"],
     ["evaluation"],
+    ["card_page"],
     ["job", "pretrained", "shard_row", "closer"],
     ["stages", "show", "answer", "generalisation", "stress"],
     ["assess"],

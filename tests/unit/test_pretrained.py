@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_gw.card_page import numbers_section, write_page
 from hpc_gw.errors import CheckpointError, DataError
 from hpc_gw.evaluation.records import Overlaps, Predictions, Results
 from hpc_gw.files import sha256
@@ -21,9 +22,7 @@ from hpc_gw.pretrained import (
     load_card,
     load_network,
     make_pretrained,
-    numbers_section,
     pretrained_path,
-    write_page,
 )
 from hpc_gw.training.checkpoint import load
 from hpc_gw.waveforms.engines import surrogate_path
