@@ -25,7 +25,21 @@ RED = "#D00000"
 MISMATCH_RANGE = (1e-4, 0.3)
 """Ends of the colour scale of overlaps: 0.9999 and 0.7."""
 
-LEVELS = (0.0, 0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 0.99999, 0.999999)
+LEVELS = (
+    0.0,
+    0.5,
+    0.7,
+    0.9,
+    0.97,
+    0.99,
+    0.997,
+    0.999,
+    0.9997,
+    0.9999,
+    0.99999,
+    0.999999,
+    0.9999999,
+)
 """Overlaps that are ticked where the scale is that of the mismatch."""
 
 DECADES = (0.0, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999, 0.9999999)
@@ -91,8 +105,13 @@ def panels_shape(count: int, columns: int = 3) -> tuple[int, int]:
 
 
 def histogram_bins(overlap: np.ndarray, count: int) -> np.ndarray:
-    """Equal bins from the lowest overlap, rounded down to a multiple of 0.05, to 1."""
-    low = float(np.floor(20 * np.min(overlap, initial=0.999)) / 20)
+    """Equal bins from the lowest overlap to 1.
+
+    It is rounded down to a multiple of 0.05; above 0.95, to one of 0.01, or of 0.001 above 0.99.
+    """
+    least = float(np.min(overlap, initial=0.9999))
+    parts = 20 if least < 0.95 else 100 if least < 0.99 else 1000
+    low = float(np.floor(parts * least) / parts)
     return np.linspace(low, 1.0, count + 1)
 
 
@@ -110,8 +129,8 @@ def histogram(ax: Axes, overlap: np.ndarray, bins: np.ndarray) -> None:
     ax.set_ylim(bottom=0.7)
     if len(overlap):
         mean, median = float(np.mean(overlap)), float(np.median(overlap))
-        ax.axvline(mean, color=ORANGE, ls="--", label=f"mean {mean:.4f}")
-        ax.axvline(median, color="black", ls=":", lw=1.4, label=f"median {median:.4f}")
+        ax.axvline(mean, color=ORANGE, ls="--", label=f"mean {digits(mean)}")
+        ax.axvline(median, color="black", ls=":", lw=1.4, label=f"median {digits(median)}")
 
 
 def spin_map(
@@ -195,6 +214,22 @@ def masked(value: np.ndarray) -> np.ma.MaskedArray[Any, Any]:
     array: Any = np.ma.MaskedArray
     made: np.ma.MaskedArray[Any, Any] = array(value, mask=~np.isfinite(value))
     return made
+
+
+def digits(overlap: float) -> str:
+    """An overlap in four digits, or in as many as tell it from 1, up to seven."""
+    return f"{overlap:.4f}" if overlap < 0.9999 else f"{min(overlap, 0.9999999):.7f}".rstrip("0")
+
+
+def norm_of(overlap: np.ndarray) -> LogNorm:
+    """Colour scale of the mismatches of overlaps (N,): the usual one, or finer decades where the
+    median is off its end."""
+    low, high = MISMATCH_RANGE
+    lost = np.clip(1 - overlap[np.isfinite(overlap)], 1e-7, 1.0)
+    if lost.size and np.median(lost) < low:
+        low = max(1e-7, float(10 ** np.floor(np.log10(np.median(lost) / 3))))
+        high = min(high, max(100 * low, float(10 ** np.ceil(np.log10(lost.max())))))
+    return mismatch_norm(low, high)
 
 
 def mismatch_norm(low: float = MISMATCH_RANGE[0], high: float = MISMATCH_RANGE[1]) -> LogNorm:

@@ -141,7 +141,7 @@ def overlap_maps(truth: np.ndarray, overlap: np.ndarray, *, panels: int = 6) -> 
     lower = halves[1]
     ax = lower.subplots()
     points = truth[:, 3], physics.eta(truth[:, 0])
-    dots = panel.cell_map(ax, *points, 1 - overlap, norm=panel.mismatch_norm())
+    dots = panel.cell_map(ax, *points, 1 - overlap, norm=panel.norm_of(overlap))
     ax.set_title("all waveforms: the lowest overlap in each place")
     ax.set_xlabel(LABELS["sigma_eff"])
     ax.set_ylabel(LABELS["eta"])
@@ -246,13 +246,14 @@ def _draw_slices(
     """A map over (s1, s2) for each slice of q, and one colour bar."""
     rows, columns = panel.panels_shape(len(slices), columns)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    norm = panel.norm_of(overlap)
     for k, ax in enumerate(axes.flat):
         if k >= len(slices):
             ax.set_visible(False)
             continue
         low, high, members = slices[k]
         spins = truth[members, 1], truth[members, 2]
-        dots = panel.spin_map(ax, *spins, 1 - overlap[members], norm=panel.mismatch_norm())
+        dots = panel.spin_map(ax, *spins, 1 - overlap[members], norm=norm)
         ax.set_title(slice_label(low, high))
         panel.edge_labels(ax, k, (len(slices), columns), LABELS["s1"], LABELS["s2"])
     panel.overlap_bar(figure, dots, axes)
