@@ -7,6 +7,7 @@ from typing import Any
 
 from hpc_gw.errors import DataError
 from hpc_gw.evaluation.statistics import PAPER_TABLE_1
+from hpc_gw.evaluation.tables import overlap_number
 from hpc_gw.files import published
 
 MARKS = "<!-- numbers: begin -->", "<!-- numbers: end -->"
@@ -29,7 +30,8 @@ def numbers_section(card: dict[str, Any]) -> str:
         lines += ["", "| prediction − truth | | min | Q1 | median | Q3 | max |"]  # noqa: RUF001
         lines += ["|---|---|---:|---:|---:|---:|---:|"]
         for key, paper in PAPER_TABLE_1.items():
-            ours = " | ".join(_cell(value) for value in table["table"][key].values())
+            show = overlap_number if key == "overlap" else _cell
+            ours = " | ".join(show(value) for value in table["table"][key].values())
             lines.append(f"| {key} | this network | {ours} |")
             lines.append(f"| | paper | {' | '.join(_cell(value) for value in paper)} |")
         lines += ["", "| overlap at most | this network | paper |", "|---|---:|---:|"]
@@ -39,12 +41,12 @@ def numbers_section(card: dict[str, Any]) -> str:
                 f"| {limit} | {count:,} ({count / table['total']:.2%}) | {theirs:,} "
                 f"({theirs / table['paper']['total']:.2%}) |"
             )
-        lines += ["", f"Mean overlap {table['mean_overlap']:.4f}."]
+        lines += ["", f"Mean overlap {overlap_number(table['mean_overlap'])}."]
     return "\n".join(lines)
 
 
 def _cell(value: float | None) -> str:
-    return "∞" if value is None else f"{value:.4f}"
+    return "∞" if value is None else f"{value:.5f}"
 
 
 def write_page(page: Path, card: dict[str, Any]) -> None:
