@@ -35,6 +35,7 @@ from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.physics_head import quantities
 from hpc_gw.models.wavenet import WaveNet
+from hpc_gw.training.augment import AugmentConfig, noise
 from hpc_gw.training.checkpoint import load, load_model, publish, to_bytes
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
@@ -55,6 +56,9 @@ BINS = (1.0, 1.25, 2.0, 4.0, np.inf)
 
 FILES = 4096
 """Random waveforms that are read as files are, for the uncertainties of ``hpc-gw predict``."""
+
+FILES_NOISE = AugmentConfig(snr=(1000.0, 1000.0), noisy=1.0)
+"""White noise that is added to them: it moves answers about as far as another model's waveform."""
 
 LIMITS = (
     "Trained on q in [1, 8] and spins in [-0.8, 0.8]: outside of them an answer means nothing.",
@@ -162,7 +166,8 @@ def judge_files(
     """How a network answers waveforms that are read as files are: their peak is looked for.
 
     The surrogate's |h22| peaks near t = 0, not at it. So the median of its peaks is where files'
-    peaks are put, and what remains of the offset is in the errors.
+    peaks are put, and what remains of the offset is in the errors; so is ``FILES_NOISE``, for files
+    are not of the surrogate.
 
     Args:
         network: to be judged.
@@ -179,14 +184,17 @@ def judge_files(
     batches = [points[first : first + 64] for first in range(0, count, 64)]
     some = [source.h22(rows).numpy() for rows in batches[:4]]
     peak = float(np.median([peak_time(times, h22) for rows in some for h22 in rows]))
-    answers = []
+    answers, generator = [], torch.Generator().manual_seed(seed)
     for rows in batches:
         read = [
             Columns(times - peak_time(times, h22), h22.astype(np.complex128))
             for h22 in source.h22(rows).numpy()
         ]
         placed = np.stack([onto_grid(columns, grid, peak=peak)[0] for columns in read])
-        answers.append(answers_of(network, placed))
+        real = torch.from_numpy(placed.real.astype(np.float32))
+        every = (len(rows), np.arange(len(rows)))
+        disturbed = real + noise(real, torch.from_numpy(grid), FILES_NOISE, generator, every)
+        answers.append(answers_of(network, disturbed.numpy()))
     truth = with_effective_spins(points)
     found = error_intervals(truth, np.concatenate(answers))
     return {"peak": peak, "waveforms": count, "by_predicted_q": found}
