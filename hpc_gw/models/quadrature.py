@@ -71,22 +71,24 @@ class QuadratureStem(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) real -> (B, 2, S), (B, K); no gradient reaches the input or the stem."""
         with torch.autocast(x.device.type, enabled=False):
-            offset = self.features(x.to(self.kernel.dtype)) - self.mean  # (B, 2 S)
-            z = offset @ self.components.T / self.spread  # (B, K)
-            z = self._limited(z)
+            offset = self.features(x) - self.mean  # (B, 2 S)
+            z = offset @ self.components.T.double() / self.spread  # (B, K)
+            z = self._limited(z).to(self.mean.dtype)
             series = (z @ self.components) * math.sqrt(self.mean.numel() / len(self.components))
             return series.view(len(x), 2, -1), z
 
     def features(self, x: Tensor) -> Tensor:
-        """Phase [rad] and log amplitude at the kept positions; (B, T) -> (B, 2 S)."""
-        real, imaginary = (x @ self.kernel).chunk(2, dim=1)  # (B, P) each
+        """Phase [rad] and log amplitude at the kept positions; (B, T) -> (B, 2 S), float64.
+
+        Components are divided by as little as 4e-6: in float32 the order of a sum would show.
+        """
+        real, imaginary = (x.double() @ self.kernel.double()).chunk(2, dim=1)  # (B, P) each
         amplitude = 0.5 * torch.log(real.square() + imaginary.square() + TINY)
         turns = torch.atan2(imaginary, real).diff(dim=1) - self.turn
         turns = turns - 2 * math.pi * torch.round(turns / (2 * math.pi))
-        # Hundreds of radians to a hundred-thousandth: float32 would round the sum.
-        phase = F.pad(turns.double().cumsum(dim=1), (1, 0))
+        phase = F.pad(turns.cumsum(dim=1), (1, 0))
         phase = phase - (phase * self.power).sum(1, keepdim=True)
-        return torch.cat((phase[:, self.kept].to(amplitude.dtype), amplitude[:, self.kept]), dim=1)
+        return torch.cat((phase[:, self.kept], amplitude[:, self.kept]), dim=1)
 
     def _limited(self, z: Tensor) -> Tensor:
         """z up to a few, bounded by ``limit``: what the training never saw stays finite."""
@@ -105,7 +107,7 @@ class QuadratureStem(nn.Module):
         real, imaginary = (x @ self.kernel.double()).chunk(2, dim=1)
         power = (real.square() + imaginary.square()).mean(0)
         self.power.copy_(power / power.sum())
-        found = self.features(x.to(self.kernel.dtype)).double()
+        found = self.features(x)
         self.mean.copy_(found.mean(0))
         _, sizes, directions = torch.linalg.svd(found - found.mean(0), full_matrices=False)
         directions = directions[: len(self.spread)]

@@ -62,7 +62,7 @@ def test_the_genuine_surrogates_sample_is_near_the_truth(capsys):
     assert low <= 1 <= high < 1.2
     low, high = found["intervals_90"]["sigma_eff"]
     assert low <= 0 <= high and abs(found["sigma_eff"]) < 0.01
-    assert found["overlap"] > 0.999
+    assert found["overlap"] > 0.998
 
 
 def test_a_turned_and_moved_copy_gives_the_same_answer(capsys, written, tmp_path):
