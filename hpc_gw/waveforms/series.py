@@ -13,9 +13,11 @@ terms, shared by all 24 fits, take the place of 12,288 exponentials.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -75,7 +77,8 @@ def fit_terms(data: SurrogateData) -> Terms | None:
     box = variables_box(data.bounds)
     fits = (*data.phase.fits, *data.amplitude.fits)
     tolerance = np.repeat([PHASE, AMPLITUDE], [len(data.phase.fits), len(data.amplitude.fits)])
-    every = np.stack([_coefficients(fit, box) for fit in fits], axis=-1)
+    with _one_thread():
+        every = np.stack([_coefficients(fit, box) for fit in fits], axis=-1)
     size = np.abs(every) / tolerance  # (ORDERS, ORDERS, ORDERS, n)
     if max(np.moveaxis(size, d, 0)[-_EDGE:].sum((0, 1, 2)).max() for d in range(3)) > _NEGLIGIBLE:
         return None
@@ -98,17 +101,34 @@ def _coefficients(fit: GPFit, box: Box) -> np.ndarray:
     middle, half = np.mean(box, axis=1), np.diff(box)[:, 0] / 2
     places = middle[:, None] + half[:, None] * np.cos(angle)  # (3, ORDERS)
     one, other, last = (
-        transform @ np.exp(-0.5 * ((places[d][:, None] - fit.x_train[:, d]) / scale) ** 2)
+        _product(transform, np.exp(-0.5 * ((places[d][:, None] - fit.x_train[:, d]) / scale) ** 2))
         for d, scale in enumerate(fit.length_scale)
     )  # (ORDERS, n_train) each
     weights = fit.data_std * fit.y_std * fit.constant * np.asarray(fit.alpha)
     pairs = (one[:, None] * other * weights).reshape(-1, len(weights))
-    found: np.ndarray = (pairs @ last.T).reshape(ORDERS, ORDERS, ORDERS)
+    found = _product(pairs, last.T).reshape(ORDERS, ORDERS, ORDERS)
     linear = np.asarray(fit.coef)
     found[0, 0, 0] += fit.intercept + fit.data_mean + fit.data_std * fit.y_mean + linear @ middle
     for d, place in enumerate(((1, 0, 0), (0, 1, 0), (0, 0, 1))):
         found[place] += linear[d] * half[d]
     return found
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Several threads would add in another order, and waveforms hang on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b by torch, whose threads can be told; NumPy's cannot."""
+    one, other = (torch.from_numpy(np.ascontiguousarray(x)) for x in (a, b))
+    return np.asarray((one @ other).numpy())
 
 
 class FitSeries:

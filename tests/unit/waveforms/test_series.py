@@ -1,6 +1,9 @@
 """The fits' Chebyshev series against their kernels."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,3 +96,23 @@ def test_gradients_do_not_change_the_values(surrogate):
     variables = _fit_variables(torch.from_numpy(POINTS[:37]))
     tracked = bank(variables.clone().requires_grad_())
     assert tracked.requires_grad and torch.equal(tracked.detach(), bank(variables))
+
+
+def test_the_series_do_not_depend_on_the_threads_of_their_process(root):
+    """BLAS reads its number of threads when a process begins."""
+    code = (
+        "import hashlib\n"
+        "from hpc_gw.waveforms.engines import surrogate_path\n"
+        "from hpc_gw.waveforms.series import fit_terms\n"
+        "from hpc_gw.waveforms.surrogate_file import read_surrogate\n"
+        "terms = fit_terms(read_surrogate(surrogate_path('embedded')))\n"
+        "print(hashlib.sha256(terms.coefficients.tobytes()).hexdigest())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, check=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(found) == 1
