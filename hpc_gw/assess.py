@@ -5,9 +5,8 @@ The first two are shared by the ranks of MPI or torchrun, and resumed where they
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +43,7 @@ from hpc_gw.models.physics_head import quantities
 from hpc_gw.pretrained import checkpoint_path, load_network
 from hpc_gw.provenance import recipe
 from hpc_gw.stages import quarantine_line
+from hpc_gw.threads import one_thread
 from hpc_gw.training.checkpoints import BEST
 from hpc_gw.training.log import LOG
 from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
@@ -98,7 +98,7 @@ def predict(checkpoint: Path | None, data: Path, output: Path, world: World | No
         made_by = recipe(config=network.content["context"], inputs=inputs)
         write_predictions(output, Predictions(**cast(Any, columns)), made_by)
 
-    with torch.no_grad(), _one_thread():
+    with torch.no_grad(), one_thread():
         in_blocks(
             output,
             rows.size,
@@ -176,7 +176,7 @@ def overlap(
         )
         write_results(output, results, recipe(config=config, inputs=inputs))
 
-    with _one_thread():
+    with one_thread():
         in_blocks(
             output,
             len(found),
@@ -186,17 +186,6 @@ def overlap(
             what="overlaps",
             publish=publish,
         )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread of torch: sums are rounded alike on any machine, and ranks do the rest."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _evaluation_grid(made_by: Any) -> TimeGrid:

@@ -13,16 +13,15 @@ terms, shared by all 24 fits, take the place of 12,288 exponentials.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hpc_gw.threads import one_thread
 from hpc_gw.waveforms.surrogate_file import GPFit, SurrogateData
 
 PHASE, AMPLITUDE = 1e-7, 2.5e-7
@@ -77,7 +76,7 @@ def fit_terms(data: SurrogateData) -> Terms | None:
     box = variables_box(data.bounds)
     fits = (*data.phase.fits, *data.amplitude.fits)
     tolerance = np.repeat([PHASE, AMPLITUDE], [len(data.phase.fits), len(data.amplitude.fits)])
-    with _one_thread():
+    with one_thread():  # else waveforms would hang on the number of threads
         every = np.stack([_coefficients(fit, box) for fit in fits], axis=-1)
     size = np.abs(every) / tolerance  # (ORDERS, ORDERS, ORDERS, n)
     if max(np.moveaxis(size, d, 0)[-_EDGE:].sum((0, 1, 2)).max() for d in range(3)) > _NEGLIGIBLE:
@@ -112,17 +111,6 @@ def _coefficients(fit: GPFit, box: Box) -> np.ndarray:
     for d, place in enumerate(((1, 0, 0), (0, 1, 0), (0, 0, 1))):
         found[place] += linear[d] * half[d]
     return found
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Several threads would add in another order, and waveforms hang on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

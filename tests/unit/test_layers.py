@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "hpc_gw"
 
 # Lowest first; modules on one line may not import one another.
 LAYERS = [
-    ["constants", "errors", "allocator"],
+    ["constants", "errors", "allocator", "threads"],
     ["files"],
     ["provenance", "config"],
     ["distributed"],
