@@ -181,8 +181,9 @@ def ask(
     """
     if plot is not None and (len(files) > 1 or plot.suffix.lower() not in (".png", ".pdf")):
         raise ConfigError(f"--plot {plot}: takes one waveform, and writes .png or .pdf")
-    readers = {path: Reader(path) for path in {_network_for(str(f), checkpoint) for f in files}}
-    chosen = [readers[_network_for(str(file), checkpoint)] for file in files]
+    paths = [_network_for(str(file), checkpoint) for file in files]
+    readers = {path: Reader(path) for path in set(paths)}
+    chosen = [readers[path] for path in paths]
     read = [
         _input(str(file), reader.network, reader.peak, extend, options or ReadOptions())
         for file, reader in zip(files, chosen, strict=True)

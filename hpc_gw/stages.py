@@ -27,7 +27,7 @@ from hpc_gw.training.augment import comb
 from hpc_gw.training.loop import Trainer
 from hpc_gw.training.objective import make_objective
 from hpc_gw.training.run import Run
-from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
+from hpc_gw.waveforms.engines import EngineConfig, engine_maker, load_engine, surrogate_path
 from hpc_gw.waveforms.protocol import Engine
 from hpc_gw.waveforms.surrogate_file import read_surrogate
 
@@ -192,13 +192,10 @@ def _training_source(job: JobConfig, world: World, device: torch.device) -> Sour
     if job.train.source == "shards":
         return _shards(job, "train", world)
     times = job.time_grid.times()
-    engine = load_engine(job.engine, times[-_seen(job) :], device, phase_zero=float(times[0]))
-    spec = job.spec("train", engine.name, engine.checksum)
-    return EngineSource(spec, engine, [
-        load_engine(job.engine, times[-_seen(job) :] + shift, device,
-                    phase_zero=float(times[0] + shift))
-        for shift in comb(job.train.augment)
-    ])  # fmt: skip
+    make = engine_maker(job.engine, device)
+    moved = [times + shift for shift in (0.0, *comb(job.train.augment))]
+    engine, *shifted = (make(at[-_seen(job) :], float(at[0])) for at in moved)
+    return EngineSource(job.spec("train", engine.name, engine.checksum), engine, shifted)
 
 
 def _shards(job: JobConfig, name: str, world: World) -> ShardSource:

@@ -36,7 +36,7 @@ from hpc_gw.evaluation.stress_results import Cell, Row, Stress
 from hpc_gw.files import sha256, write_json
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
-from hpc_gw.pretrained import answers_of, checkpoint_path, load_card, load_network
+from hpc_gw.pretrained import Reader, answers_of, checkpoint_path, load_card
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.engines import EngineConfig, surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
@@ -94,16 +94,16 @@ def stress(
     count = count or (QUICK if quick else COUNT)
     if count < FRESH or seed < 0:
         raise ParameterError(f"{count} waveforms of seed {seed}: need at least {FRESH}, seed >= 0")
-    network, card = load_network(checkpoint), load_card(checkpoint)
-    peak = float((card or {}).get("files", {}).get("peak", 0.0))
-    own, grid = surrogate or EngineConfig(), network.grid.times()
-    ask = functools.partial(answers_of, network)
+    reader = Reader(checkpoint_path(checkpoint))
+    weights, peak = reader.path, reader.peak
+    own, grid = surrogate or EngineConfig(), reader.network.grid.times()
+    ask = functools.partial(answers_of, reader.network)
     others: dict[str, Examiner] = {
         config.kind: examiner(ask, grid, config, peak, own) for config in engines
     }
     inside = examiner(ask, grid, own, peak)
     wide = Bench(functools.partial(extrapolating, own), grid, peak)
-    known = None if calibrated else Calibration.of_card(card)
+    known = None if calibrated else reader.known
     bar = tqdm(desc="stress", unit=" waveforms", disable=not progress)
     with bar:
         source = "card"
@@ -111,14 +111,13 @@ def stress(
             source = "made on the way"
             known = calibrate(inside, counts=COUNTS[quick], progress=bar.update)
             if calibrated:
-                write_calibration(checkpoint_path(checkpoint), known)
+                write_calibration(weights, known)
         test = _Test(known, count, seed, bar.update)
         rows = test.rows(inside, others, quick)
         fresh = test.fresh(inside)
         extended = Examiner(ask, wide, inside.judge)
         outer = {"surrogate, extrapolated": extended, **others}
         cells = tuple(cell for name, one in outer.items() for cell in test.cells(name, one))
-    weights = checkpoint_path(checkpoint)
     settings = {
         "count": count,
         "seed": seed,

@@ -66,13 +66,11 @@ class EngineSource:
         """
         if not self._shifted:
             return self._made_by(self._engine, rows)
-        order = np.argsort(rows % len(self._shifted), kind="stable")
-        parts = np.split(rows[order], np.cumsum(np.bincount(rows % len(self._shifted)))[:-1])
-        made = [self._made_by(self._shifted[part[0] % len(self._shifted)], part)
-                for part in parts if part.size]  # fmt: skip
-        values = torch.cat(made)
-        back = torch.from_numpy(np.argsort(order)).to(values.device)
-        return values[back]
+        which = rows % len(self._shifted)
+        parts = [self._made_by(self._shifted[i], rows[which == i]) for i in np.unique(which)]
+        values = torch.cat(parts)
+        back = np.argsort(np.argsort(which, kind="stable"))
+        return values[torch.from_numpy(back).to(values.device)]
 
     def _made_by(self, engine: Engine, rows: np.ndarray) -> Tensor:
         if self.spec.storage.dtype == "float32":  # on a GPU they stay there

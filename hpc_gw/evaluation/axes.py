@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from hpc_gw.evaluation.tables import overlap_number
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import Collection
@@ -26,20 +28,8 @@ MISMATCH_RANGE = (1e-4, 0.3)
 """Ends of the colour scale of overlaps: 0.9999 and 0.7."""
 
 LEVELS = (
-    0.0,
-    0.5,
-    0.7,
-    0.9,
-    0.97,
-    0.99,
-    0.997,
-    0.999,
-    0.9997,
-    0.9999,
-    0.99999,
-    0.999999,
-    0.9999999,
-)
+    0.0, 0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 0.99999, 0.999999, 0.9999999,
+)  # fmt: skip
 """Overlaps that are ticked where the scale is that of the mismatch."""
 
 DECADES = (0.0, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999, 0.9999999)
@@ -129,8 +119,8 @@ def histogram(ax: Axes, overlap: np.ndarray, bins: np.ndarray) -> None:
     ax.set_ylim(bottom=0.7)
     if len(overlap):
         mean, median = float(np.mean(overlap)), float(np.median(overlap))
-        ax.axvline(mean, color=ORANGE, ls="--", label=f"mean {digits(mean)}")
-        ax.axvline(median, color="black", ls=":", lw=1.4, label=f"median {digits(median)}")
+        ax.axvline(mean, color=ORANGE, ls="--", label=f"mean {overlap_number(mean)}")
+        ax.axvline(median, color="black", ls=":", lw=1.4, label=f"median {overlap_number(median)}")
 
 
 def spin_map(
@@ -214,11 +204,6 @@ def masked(value: np.ndarray) -> np.ma.MaskedArray[Any, Any]:
     array: Any = np.ma.MaskedArray
     made: np.ma.MaskedArray[Any, Any] = array(value, mask=~np.isfinite(value))
     return made
-
-
-def digits(overlap: float) -> str:
-    """An overlap in four digits, or in as many as tell it from 1, up to seven."""
-    return f"{overlap:.4f}" if overlap < 0.9999 else f"{min(overlap, 0.9999999):.7f}".rstrip("0")
 
 
 def norm_of(overlap: np.ndarray) -> LogNorm:

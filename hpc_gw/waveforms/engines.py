@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,9 @@ ENVIRONMENT = "HPC_GW_SURROGATE"
 EMBEDDED = "NRHybSur3dq8_embedded.h5"
 
 Kind = Literal["surrogate", "gwsurrogate", "phenomt", "seobnrv4", "seobnrv5hm"]
+
+LoadedEngine = SurrogateEngine | GwsurrogateEngine | DirectEngine
+EngineMaker = Callable[[np.ndarray, float | None], LoadedEngine]
 
 SURROGATES = ("surrogate", "gwsurrogate")
 """Kinds that evaluate a surrogate's file."""
@@ -69,21 +73,32 @@ def load_engine(
     device: str | torch.device = "cpu",
     *,
     phase_zero: float | None = None,
-) -> SurrogateEngine | GwsurrogateEngine | DirectEngine:
+) -> LoadedEngine:
     """The engine that ``config`` asks for, on ``times`` [M], with phi = 0 at ``phase_zero``.
 
     Raises:
         SurrogateError: the file is missing, truncated or of another layout.
         MissingDependencyError: the package that this kind needs is not installed.
     """
-    if config.kind in APPROXIMANTS:
-        return LalEngine(config.kind, times, phase_zero=phase_zero)
-    if config.kind == "seobnrv5hm":
-        return SeobEngine(times, phase_zero=phase_zero)
+    return engine_maker(config, device)(times, phase_zero)
+
+
+def engine_maker(config: EngineConfig, device: str | torch.device = "cpu") -> EngineMaker:
+    """What makes that engine on any (times, phase_zero); a surrogate's file is read once, now.
+
+    Raises:
+        SurrogateError: the file is missing, truncated or of another layout.
+    """
+    kind = config.kind
+    if kind in APPROXIMANTS:
+        return lambda times, zero: LalEngine(kind, times, phase_zero=zero)
+    if kind == "seobnrv5hm":
+        return lambda times, zero: SeobEngine(times, phase_zero=zero)
     path = surrogate_path(config.file)
-    if config.kind == "gwsurrogate":
-        return GwsurrogateEngine(path, times, phase_zero=phase_zero)
-    return SurrogateEngine(read_surrogate(path), times, device, phase_zero=phase_zero)
+    if kind == "gwsurrogate":
+        return lambda times, zero: GwsurrogateEngine(path, times, phase_zero=zero)
+    data = read_surrogate(path)
+    return lambda times, zero: SurrogateEngine(data, times, device, phase_zero=zero)
 
 
 def pull_surrogate(destination: str | os.PathLike[str]) -> Path:

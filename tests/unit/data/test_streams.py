@@ -15,6 +15,7 @@ from hpc_gw.data.sampler import Sampler, ShuffleConfig
 from hpc_gw.data.sources import EngineSource, truths
 from hpc_gw.data.streams import WaveformDataset, batches, prefetch
 from hpc_gw.manifold.populations import DrawsConfig
+from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.timegrid import TimeGrid
 
 GRID = TimeGrid(kind="chirp", samples=64)
@@ -151,3 +152,16 @@ def test_a_dataset_for_pytorch_leaves_rows_without_a_waveform_out(source):
     many = dataset.__getitems__([2, 0])
     assert torch.equal(many[0][0], source.load(np.array([4]))[0])
     assert torch.equal(dataset[2][0], many[0][0]) and torch.equal(dataset[2][1], many[0][1])
+
+
+def test_each_row_of_shifted_engines_has_its_own_shift_in_any_order(source, surrogate):
+    shifts = (-0.5, 0.0, 0.5)
+    engines = [SurrogateEngine(surrogate, GRID.times() + shift) for shift in shifts]
+    moved = EngineSource(source.spec, source._engine, engines)
+    rows = np.array([7, 2, 149, 3, 2, 11])
+    points = source.spec.population.parameters(rows)
+    wanted = [
+        engines[row % 3].h22_real(point[None]) for row, point in zip(rows, points, strict=True)
+    ]
+    assert torch.equal(moved.load(rows), torch.cat(wanted))
+    assert not torch.equal(moved.load(rows), source.load(rows))
