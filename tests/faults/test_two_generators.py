@@ -15,6 +15,7 @@ from tests.faults.generators import (
     begin,
     checksums,
     command,
+    descendants,
     finish,
     holder,
     ranks_of,
@@ -74,15 +75,17 @@ def test_a_killed_holder_keeps_nobody_out(scratch, reference):
 
 @needs_mpi
 def test_a_rank_that_outlives_rank_0_keeps_others_out(scratch):
-    job = write_job(scratch, rows=12_000, shards=100)
+    job = write_job(scratch, rows=48_000, shards=400)
     folder = train_folder(job)
     with begin(command(job, ranks=2)) as process:
-        wait_for(lambda: list(folder.glob("shard-*.h5")))
-        standing = ranks_of(process.pid)
-        other = next(pid for pid in standing if pid != holder(folder))
-        # Without mpiexec and its helpers nobody ends the rank that is left.
-        os.kill(other, signal.SIGSTOP)
-        for pid in (process.pid, holder(folder)):
+        first = wait_for(lambda: list(folder.glob("shard-*.h5")) and holder(folder))
+        # Who is stopped does not finish, nor do mpiexec and its helpers end the rank that is left.
+        os.kill(first, signal.SIGSTOP)
+        other = next(pid for pid in ranks_of(process.pid) if pid != first)
+        launchers = {process.pid, *descendants(process.pid)} - {first, other}
+        for pid in (other, *launchers):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (first, *launchers):
             os.kill(pid, signal.SIGKILL)
         process.wait()
         kept = is_generating(folder)
