@@ -61,6 +61,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 KINDS: dict[str, tuple[str, ...]] = {
     "compact": (),
+    "large: leaves 512 wide, 4 deep": ("model={preset: compact, leaf_width: 512, leaf_layers: 4}",),
     "leaves alone": ("model=leaves",),
     "leaves alone, 64 wide": ("model={preset: leaves, leaf_width: 64}",),
     "learned stem (strided)": ("model=strided",),
@@ -195,12 +196,20 @@ def _draw(path: Path, results: list[dict[str, Any]]) -> None:
     """Processor seconds against the median mismatch and the median error of s2."""
     from matplotlib import rc_context  # noqa: PLC0415
 
-    from hpc_gw.evaluation.axes import BLUE, GREEN, ORANGE, SKY, STYLE, new_figure  # noqa: PLC0415
+    from hpc_gw.evaluation.axes import (  # noqa: PLC0415
+        BLUE,
+        GREEN,
+        ORANGE,
+        RED,
+        SKY,
+        STYLE,
+        new_figure,
+    )
 
     with rc_context(STYLE):
         figure = new_figure(7.5, 3.2)
         axes = figure.subplots(1, 2)
-        for colour, name in zip((BLUE, GREEN, SKY, ORANGE), KINDS, strict=True):
+        for colour, name in zip((BLUE, RED, GREEN, SKY, ORANGE), KINDS, strict=True):
             points = sorted((r["processor_s"], r["lost_median"], r["median_error"][2])
                             for r in results if r["name"] == name)  # fmt: skip
             if points:
