@@ -54,6 +54,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "train.augment.snr=[10, 100000]", "train.augment.noisy=0.5"),
     "32,768 waveforms again and again": ("sets.train.count=32768", "train.steps=0"),
     "constant learning rate": ("train.schedule.kind=constant",),
+    "constant learning rate, averaged weights": (
+        "train.schedule.kind=constant", "train.average=0.99"),
+    "averaged weights": ("train.average=0.99",),
     "LAMB instead of Adam": (
         "train.optimizer={kind: lamb, lr: 1.0e-2}",),
 }  # fmt: skip

@@ -33,6 +33,8 @@ class TrainConfig:
             memory; their gradients are added up before the weights move.
         precision: of the network's forward pass; ``bf16`` by torch's autocast, with weights,
             losses and the optimizer in float32.
+        average: decay of a moving average of the weights, which is what is validated and kept;
+            0.999 remembers a thousand steps, 0 keeps the weights themselves.
         sync_norm: BatchNorm sees the (micro-)batch of all ranks; otherwise each rank its own part.
         crop: the network sees only the samples that can reach its kept outputs. Without, BatchNorm
             takes its statistics from the whole waveform, as the published network did.
@@ -65,6 +67,7 @@ class TrainConfig:
     parallel: ParallelConfig = Field(default_factory=ParallelConfig)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["float32", "bf16"] = "float32"
+    average: float = Field(default=0.0, ge=0, lt=1)
     sync_norm: bool = True
     crop: bool = True
     compile: bool = False

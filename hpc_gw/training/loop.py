@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -31,12 +29,13 @@ from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import augmented
+from hpc_gw.training.average import Average
 from hpc_gw.training.calibrate import calibrate
 from hpc_gw.training.checkpoints import BEST, Checkpoints, newest
 from hpc_gw.training.health import DivergedError, Health
 from hpc_gw.training.lamb import Lamb, make_optimizer
 from hpc_gw.training.log import RunLog
-from hpc_gw.training.run import Interrupted, Run
+from hpc_gw.training.run import Interrupted, Run, StopSignals
 from hpc_gw.training.runs import LOCK, recorded, remove_leftovers
 from hpc_gw.training.schedule import Plateau, rate
 from hpc_gw.training.timing import PARTS, StepTimer
@@ -67,6 +66,7 @@ class Trainer:
         torch.manual_seed(config.seed)  # the same initial weights on every rank
         self.model = WaveNet(run.model).to(self.device)
         calibrate(self.model, run.train, parallel)
+        self.average = Average(self.model, config.average) if config.average else None
         self.model.checkpoint = config.recompute
         if config.sync_norm and self.world.size > 1:
             synchronise(self.model, parallel.sum)
@@ -80,7 +80,7 @@ class Trainer:
         self.step = 0  # global batches done, over all epochs
         self.samples = 0  # waveforms used by this process's ranks
         self._times = torch.from_numpy(run.train.spec.time_grid.times())
-        self._stop = False
+        self._signals = StopSignals()
         judged = run.validation.spec.population.size - run.validation.excluded.size
         if judged < self.world.size:
             raise ConfigError(
@@ -114,30 +114,30 @@ class Trainer:
             DivergedError: the gradient is not finite, and the policy is to stop.
             RanksLostError: another rank is gone; the same command goes on from a checkpoint.
         """
-        previous = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
         folder, world = self.run.folder, self.world
-        try:
-            with held(folder / LOCK, world, "training") as protected:
-                if protected and world.rank == 0:  # nobody else is writing
-                    remove_leftovers(folder)
-                self._resume()
-                self.health.begin(self.step)
-                with (
-                    RunLog(
-                        folder, self.step, self.total,
-                        active=world.rank == 0, tensorboard=self.config.tensorboard,
-                    ) as self.log,
-                    recorded(folder, world, self._about, Interrupted),
-                    self.checkpoints,
-                    lost_ranks(),
-                ):  # fmt: skip
-                    while not self._finished():
-                        self._epoch(self.step // self.sampler.steps)
-                    self.checkpoints.wait()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with self._signals, held(folder / LOCK, world, "training") as protected:
+            if protected and world.rank == 0:  # nobody else is writing
+                remove_leftovers(folder)
+            self._resume()
+            self.health.begin(self.step)
+            with (
+                RunLog(
+                    folder, self.step, self.total,
+                    active=world.rank == 0, tensorboard=self.config.tensorboard,
+                ) as self.log,
+                recorded(folder, world, self._about, Interrupted),
+                self.checkpoints,
+                lost_ranks(),
+            ):  # fmt: skip
+                while not self._finished():
+                    self._epoch(self.step // self.sampler.steps)
+                self.checkpoints.wait()
         return folder / BEST
+
+    @property
+    def _judged(self) -> WaveNet:
+        """The network that is validated and kept: that of averaged weights, if there is one."""
+        return self.average.model if self.average else self.model
 
     def _finished(self) -> bool:
         return self.step >= self.total or self.plateau.exhausted(self.config.schedule)
@@ -222,6 +222,8 @@ class Trainer:
         if bool(torch.isfinite(norm)):
             self.health.good()
             self.parallel.step(self.optimizer)
+            if self.average:
+                self.average.update(self.model)
         else:
             place = batch.step * self.config.batch
             rows = self._order[place : place + self.config.batch]
@@ -270,11 +272,12 @@ class Trainer:
 
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss over the validation set and its parts, the same on every rank."""
-        self.parallel.broadcast(self.model)  # BatchNorm's running statistics may be a rank's own
-        self.model.eval()
+        judged = self._judged
+        self.parallel.broadcast(judged)  # BatchNorm's running statistics may be a rank's own
+        judged.eval()
         return mean_loss(
             self.run.validation,
-            lambda inputs, truth: self.run.objective(self._forward(self.model, inputs), truth),
+            lambda inputs, truth: self.run.objective(self._forward(judged, inputs), truth),
             self.config.batch // (self.world.size * self.config.accumulate),
             self.parallel,
         )
@@ -284,7 +287,7 @@ class Trainer:
         if self.world.rank == 0:
             content = {
                 "model": to_dict(self.run.model),
-                "weights": self.model.state_dict(),
+                "weights": self._judged.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
                 "sampler": {"epoch": self.step // self.sampler.steps, "seed": self.config.seed,
@@ -296,6 +299,8 @@ class Trainer:
                 "context": self.run.context,
                 "recipe": recipe(config=self.run.context, inputs=self._fingerprints),
             }  # fmt: skip
+            if self.average:
+                content["average"] = self.average.state() | {"last": self.model.state_dict()}
             self.checkpoints.save(self.step, content, best=best)
 
     def _resume(self) -> None:
@@ -306,7 +311,10 @@ class Trainer:
         path, content = found
         checkpoint.require_same_model(path, content["model"], self.run.model)
         checkpoint.require_same_run(path, content, to_dict(self.config), self._data)
-        checkpoint.restore(path, self.model, content["weights"])
+        checkpoint.restore(path, self._judged, content["weights"])
+        if self.average:
+            checkpoint.restore(path, self.model, content["average"]["last"])
+            self.average.resume(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step = self._saved = content["step"]
         self.plateau = Plateau(**content["plateau"])
@@ -320,9 +328,6 @@ class Trainer:
             for name, source in (("train", run.train), ("validation", run.validation))
         }
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
-
     @property
     def _fingerprints(self) -> dict[str, str]:
         """Checksums of both sets, as they were read."""
@@ -330,10 +335,10 @@ class Trainer:
 
     def _stop_if_asked(self) -> None:
         """Write a checkpoint and raise, if a signal came to any rank; all do, at the same step."""
-        stop = self._stop
+        stop = self._signals.asked
         if self.world.size > 1:
             due = self.step % _SIGNAL_STEPS == 0 or self.step % self.sampler.steps == 0
-            stop = due and self.world.sum(float(self._stop)) > 0
+            stop = due and self.world.sum(float(stop)) > 0
         if stop and self.step < self.total:
             if self._saved != self.step:
                 self._save()
@@ -343,6 +348,3 @@ class Trainer:
                 f"training stopped at step {self.step} of {self.total}, checkpoint written "
                 f"({self.run.folder}); the same command goes on from there"
             )
-
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 from hpc_gw.data.sources import Source
@@ -39,3 +41,28 @@ class Run:
     objective: Objective
     folder: Path
     context: dict[str, Any]
+
+
+class StopSignals:
+    """Within its context, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 only ask to stop."""
+
+    asked = False
+
+    def __enter__(self) -> StopSignals:
+        self._before = {number: signal.signal(number, self._ask) for number in _STOPPING}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

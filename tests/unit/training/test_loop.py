@@ -103,6 +103,26 @@ def test_a_quadrature_stem_with_noise_resumes_exactly_too(make_run):
     resumes_exactly(make_run, changes)
 
 
+def test_averaged_weights_resume_exactly_and_are_what_is_judged_and_kept(make_run):
+    whole = fit(make_run("whole", average=0.9))
+    plain = fit(make_run("plain"))
+    assert same_weights(whole, plain)  # the steps are the same ones
+    stopped = Trainer(make_run("stopped", average=0.9), SerialParallel(CPU))
+    stop_after(stopped, 13)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    resumed = fit(make_run("stopped", average=0.9))
+    assert same_weights(whole, resumed)
+    kept, wanted, last = (newest(t.run.folder)[1]["weights"] for t in (resumed, whole, plain))
+    assert all(torch.equal(kept[name], value) for name, value in wanted.items())
+    assert not any(torch.equal(kept[n], v) for n, v in last.items() if n.endswith("weight"))
+    judged, _ = checkpoint.load_model(resumed.run.folder / BEST)
+    resumed.model.load_state_dict(judged.state_dict())
+    resumed.average = None
+    best = checkpoint.load(resumed.run.folder / BEST)["plateau"]["best"]
+    assert resumed.validate()[0] == pytest.approx(best, rel=1e-5)
+
+
 def resumes_exactly(make_run, changes):
     """Stopped or not, the weights are the same; without augmentation they are others."""
     whole = fit(make_run("whole", **changes))
