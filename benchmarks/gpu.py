@@ -1,12 +1,14 @@
 """All that a GPU is wanted for, in one run: tests, step rates, memory, use of the hardware.
 
-    python benchmarks/gpu.py [--device cuda] [--skip-tests] [--json FILE]
+    python benchmarks/gpu.py [--device cuda] [--only PART ...] [--no-compile] [--json FILE]
     python benchmarks/gpu.py --device cpu --tiny        # only to see that it works
 
 For a machine without a network: run from the root of a checkout, which needs no installation.
 It needs torch, numpy, scipy, h5py, matplotlib, PyYAML, tqdm and pytest (and tensorboard, if a
 loop is run); wheels to carry where they are missing: pydantic, pydantic-core (for that Python),
-annotated-types, typing-inspection, xxhash, plotly and narwhals. gwsurrogate is not needed.
+annotated-types, typing-inspection and xxhash. gwsurrogate is not needed.
+
+What is done is in FILE at once, part by part: a run that is cut off loses the part that it was at.
 
 A step is forward, loss (``direct``), backward and Adam. Use of the hardware is the arithmetic of
 ``models.flops.training_flops`` a second, over the ceiling that a large square matrix product
@@ -32,10 +34,12 @@ import blocks  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from hpc_gw.files import write_json  # noqa: E402
 from hpc_gw.manifold.populations import DrawsConfig  # noqa: E402
 from hpc_gw.models.config import ModelConfig, cone  # noqa: E402
 from hpc_gw.models.flops import training_flops  # noqa: E402
 from hpc_gw.models.presets import PRESETS  # noqa: E402
+from hpc_gw.models.quadrature import QuadratureStem  # noqa: E402
 from hpc_gw.models.wavenet import WaveNet  # noqa: E402
 from hpc_gw.provenance import recipe  # noqa: E402
 from hpc_gw.training.losses import direct  # noqa: E402
@@ -45,6 +49,7 @@ from hpc_gw.waveforms.surrogate_file import read_surrogate  # noqa: E402
 from hpc_gw.waveforms.timegrid import TimeGrid  # noqa: E402
 
 PRECISIONS = ("fp32", "tf32", "bf16")
+PARTS = ("tests", "waveforms", "job", "steps", "blocks")
 
 
 def main() -> None:
@@ -52,7 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes that a CPU does in seconds")
-    parser.add_argument("--skip-tests", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
+                        help=f"of {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -60,21 +66,27 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}", flush=True)
     result: dict[str, Any] = {"device": name}
-    if not (arguments.skip_tests or tiny):
-        command = [sys.executable, "-m", "pytest", "-q", "tests/gpu"]
-        tests = subprocess.run(command, cwd=ROOT, check=False)
-        result["tests"] = tests.returncode
-    result["ceiling"] = ceilings(device, 64 if tiny else 8192)
-    result["steps"] = step_table(device, result["ceiling"], tiny, not arguments.no_compile)
-    set_precision("fp32")
-    result["blocks"] = blocks.table(device, tiny=tiny)
-    result["waveforms"] = waveforms(device, tiny)
-    result["paper_hours"] = paper_hours(result["steps"], result["waveforms"])
-    result["compact_job"] = compact_job(tiny)
-    if arguments.json:
-        from hpc_gw.files import write_json  # noqa: PLC0415
 
-        write_json(arguments.json, {**result, "recipe": recipe(config={"tiny": tiny})})
+    def keep(part: str, value: Any) -> None:
+        result[part] = value
+        if arguments.json:
+            write_json(arguments.json, {**result, "recipe": recipe(config={"tiny": tiny})})
+
+    if "tests" in arguments.only and not tiny:
+        command = [sys.executable, "-m", "pytest", "-q", "tests/gpu"]
+        keep("tests", subprocess.run(command, cwd=ROOT, check=False).returncode)
+    if "waveforms" in arguments.only:
+        keep("waveforms", waveforms(device, tiny))
+    if "job" in arguments.only:
+        keep("compact_job", compact_job(tiny))
+    if "steps" in arguments.only:
+        ceiling = ceilings(device, 64 if tiny else 8192)
+        keep("ceiling", ceiling)
+        keep("steps", step_table(device, ceiling, tiny, not arguments.no_compile))
+        keep("paper_hours", paper_hours(result["steps"], result.get("waveforms", {})))
+    if "blocks" in arguments.only:
+        set_precision("fp32")
+        keep("blocks", blocks.table(device, tiny=tiny))
 
 
 def seconds(call: Callable[[], Any], device: torch.device, *, spend: float) -> float:
@@ -191,10 +203,17 @@ def time_step(
     torch.manual_seed(0)
     model = WaveNet(config).to(device).train()
     model.checkpoint = case.recompute
+    x = torch.randn(case.batch, case.samples, device=device)
+    if isinstance(model.stem, QuadratureStem):
+        times = TimeGrid(kind="chirp", samples=config.input_steps).times()
+        engine = SurrogateEngine(read_surrogate(surrogate_path("embedded")), times, device)
+        x = engine.h22_real(DrawsConfig(count=max(case.batch, 64)).parameters(
+            np.arange(max(case.batch, 64))))  # fmt: skip
+        model.stem.calibrate(x)
+        x = x[: case.batch]
     if case.compiled:
         model.compile()
     optimizer = torch.optim.Adam(model.parameters(), 5e-4, fused=True)
-    x = torch.randn(case.batch, case.samples, device=device)
     truth = torch.randn(case.batch, 5, device=device)
 
     def step() -> None:
@@ -244,7 +263,9 @@ PAPER_SAMPLES = 19 * 1_580_128
 
 def paper_hours(steps: list[dict[str, Any]], made: dict[str, float]) -> dict[str, float]:
     """Hours of the paper's whole training, by each case's rate, and of making its waveforms."""
-    found = {"waveforms on the fly": PAPER_SAMPLES / made["paper, fast"] / 3600}
+    found = {}
+    if "paper, fast" in made:
+        found["waveforms on the fly"] = PAPER_SAMPLES / made["paper, fast"] / 3600
     for row in steps:
         if row["model"] == "khan2020" and "per_s" in row:
             how = "compiled" if row["compiled"] else "recompute" if row["recompute"] else "eager"
@@ -278,8 +299,12 @@ def compact_job(tiny: bool) -> dict[str, float]:
         words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         command = [sys.executable, "-m", "hpc_gw", "run", "jobs/compact.yaml", "--output", folder]
         start = time.perf_counter()
-        subprocess.run([*command, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)  # fmt: skip
+        done = subprocess.run(
+            [*command, *words], cwd=ROOT, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            print(done.stderr[-2000:])
+            return {"exit_code": done.returncode}
         whole = time.perf_counter() - start
         lines = (Path(folder) / "train.jsonl").read_text().splitlines()
         trained = json.loads(lines[-1])

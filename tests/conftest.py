@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.waveforms.engines import surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
@@ -37,6 +40,13 @@ def paper_engine(surrogate: SurrogateData) -> SurrogateEngine:
 def chirp_engine(surrogate: SurrogateData) -> SurrogateEngine:
     """The embedded surrogate on 64 samples uniform in the chirp's phase."""
     return SurrogateEngine(surrogate, TimeGrid(kind="chirp", samples=64).times())
+
+
+@pytest.fixture(scope="session")
+def chirps(surrogate: SurrogateData) -> torch.Tensor:
+    """Re h22 of 256 random waveforms as the small networks read them, float32 (256, 768)."""
+    engine = SurrogateEngine(surrogate, TimeGrid(kind="chirp", samples=768).times())
+    return engine.h22_real(DrawsConfig(count=256, seed=9).parameters(np.arange(256)))
 
 
 @pytest.fixture

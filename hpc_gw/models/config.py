@@ -116,7 +116,8 @@ class ModelConfig:
     """Weight of the newest batch in the running statistics (TensorFlow's 0.99 is 0.01 here)."""
     standardize: bool = False
     """Give the leaves' outputs the mean and spread of the paper's manifold (fixed, not trained),
-    so that leaves which answer O(1) numbers cover it. As published: no."""
+    so that leaves which answer O(1) numbers cover it. As published: no. Always for
+    ``difference``."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with the value, the rule and the remedy."""
@@ -150,6 +151,12 @@ class ModelConfig:
             raise ValueError(
                 f"quadrature.lead = {self.quadrature.lead}, tail = {self.quadrature.tail}: leave "
                 f"fewer than two positions of {self.input_steps} samples; lower them"
+            )
+        if self.quadrature and self.quadrature.coordinates > 2 * total_steps(self):
+            raise ValueError(
+                f"quadrature.coordinates = {self.quadrature.coordinates}: phase and amplitude at "
+                f"{total_steps(self)} positions have {2 * total_steps(self)} components; keep at "
+                "most these, or lower quadrature.every"
             )
         if self.stem_kernel < self.stem_stride:
             raise ValueError(
@@ -192,16 +199,16 @@ def total_steps(config: ModelConfig) -> int:
 
 def _reach(config: ModelConfig) -> tuple[int, int]:
     """Steps to the (left, right) of an output step that the blocks let it see."""
-    pads = [padding(config.kernel, dilation) for dilation in config.dilations]
-    left, right = (sum(side) for side in zip(*pads, strict=True))
-    return config.stacks * left, config.stacks * right
+    pads = [padding(config.kernel, dilation) for dilation in config.dilations * config.stacks]
+    return sum(left for left, _ in pads), sum(right for _, right in pads)
 
 
 def receptive_field(config: ModelConfig) -> tuple[int, int]:
     """Samples (left, right) of an output that can reach it, ends of the time grid aside.
 
     Counted from the last sample of the output's own step, which is itself one more:
-    left + right + 1 samples in all; (254, 256) for the published network.
+    left + right + 1 samples in all; (254, 256) for the published network. Behind a quadrature stem
+    they are steps of its series.
     """
     left, right = _reach(config)
     stride = config.stem_stride

@@ -88,10 +88,16 @@ def _shifted(n, by, total, steps):
 
 
 @triton.jit
+def _relu(h):
+    """As torch's: what is no number stays none. ``tl.maximum`` would hide it."""
+    return tl.where(h <= 0.0, 0.0, h)
+
+
+@triton.jit
 def _mixed(x, n, ok, W1, B1, steps, X: tl.constexpr, XW: tl.constexpr, PRECISION: tl.constexpr):
     """h = relu(mix x) at steps n, zero where not ``ok``; (CW, TILE)."""
     h = tl.dot(W1, _columns(x, n, ok, steps, X, X, XW), input_precision=PRECISION) + B1[:, None]
-    return tl.where(ok[None, :], tl.maximum(h, 0.0), 0.0)
+    return tl.where(ok[None, :], _relu(h), 0.0)
 
 
 @triton.jit
@@ -127,7 +133,7 @@ def block_forward(
     )
     W3 = _matrix(w3, C, G, G, 1, CW, GW)
     r = tl.dot(W3, t * s, input_precision=PRECISION) + _vector(b3, C, CW)[:, None]
-    r = tl.maximum(r, 0.0)
+    r = _relu(r)
     h = _mixed(x, n, ok, W1, B1, steps, X, XW, PRECISION)
     _put(following, h + r, n, ok, steps, C, C, CW)
     _put(skip, r, n, ok, steps, C, C, CW)
@@ -154,7 +160,7 @@ def gate_gradients(
         r = tl.dot(W3, t * s, input_precision=PRECISION) + B3[:, None]
         d = _columns(d_next, n, ok, steps, C, C, CW)
         d += _columns(d_skip, n, ok, steps, C, C, CW)
-        d = tl.where(r > 0.0, d, 0.0)
+        d = tl.where(r <= 0.0, 0.0, d)
         sum_w3 += tl.dot(d, tl.trans(t * s), input_precision=PRECISION)
         sum_b3 += tl.sum(d, 1)
         dz = tl.dot(tl.trans(W3), d, input_precision=PRECISION)
@@ -216,7 +222,7 @@ def mix_gradients(
             d += tl.dot(tl.trans(first), df, input_precision=PRECISION)
             d += tl.dot(tl.trans(second), dg, input_precision=PRECISION)
         h = _mixed(x, n, ok, W1, B1, steps, X, XW, PRECISION)
-        d = tl.where(h > 0.0, d, 0.0)
+        d = tl.where(h <= 0.0, 0.0, d)
         given = _columns(x, n, ok, steps, X, X, XW)
         sum_w1 += tl.dot(d, tl.trans(given), input_precision=PRECISION)
         sum_b1 += tl.sum(d, 1)

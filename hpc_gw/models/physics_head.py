@@ -5,6 +5,7 @@ Rows are in the order of ``constants.QUANTITIES``: (q, s1, s2, sigma_eff, S_eff)
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -26,10 +27,11 @@ FLOOR_WIDTH = 0.01
 """Half-width in q of the smooth bend of ``floor_q``, below the paper's quartiles of the q error."""
 
 
+@functools.cache
 def manifold_moments(
     q_range: tuple[float, float] = (Q_MIN, Q_MAX), spin_max: float = SPIN_MAX
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the five quantities, each (5,) float64.
+    """Mean and standard deviation of the five quantities, each (5,) float64; not to be written to.
 
     Over q uniform in ``q_range`` and s1, s2 uniform in [-``spin_max``, ``spin_max``],
     independently. The spins' means vanish, so the effective spins' do, and their variances are
@@ -47,7 +49,9 @@ def manifold_moments(
 
     q_spread = (high - low) / np.sqrt(12.0)
     mean = np.array([0.5 * (low + high), 0.0, 0.0, 0.0, 0.0])
-    return mean, np.array([q_spread, spin, spin, spread(physics.sigma_eff), spread(physics.s_eff)])
+    spreads = np.array([q_spread, spin, spin, spread(physics.sigma_eff), spread(physics.s_eff)])
+    mean.flags.writeable = spreads.flags.writeable = False
+    return mean, spreads
 
 
 def difference_moments() -> tuple[np.ndarray, np.ndarray]:

@@ -69,7 +69,8 @@ PRESETS: dict[str, ModelConfig] = {
 def model_config(spec: str | Mapping[str, Any] | ModelConfig) -> ModelConfig:
     """A configuration from a preset's name, or from fields.
 
-    Fields may start from a preset: ``{"preset": "compact", "leaf_width": 128}``.
+    Fields may start from a preset: ``{"preset": "compact", "leaf_width": 128}``; so may those of
+    its quadrature stem.
 
     Raises:
         ConfigError: no such preset.
@@ -81,4 +82,7 @@ def model_config(spec: str | Mapping[str, Any] | ModelConfig) -> ModelConfig:
     name = fields.pop("preset", "khan2020")
     if name not in PRESETS:
         raise ConfigError(f"model preset '{name}' is unknown: choose from {', '.join(PRESETS)}")
+    stem, given = PRESETS[name].quadrature, fields.get("quadrature")
+    if stem and isinstance(given, Mapping):
+        fields["quadrature"] = dataclasses.asdict(stem) | dict(given)
     return dataclasses.replace(PRESETS[name], **fields)

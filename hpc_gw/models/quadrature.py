@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from hpc_gw.errors import ConfigError
 from hpc_gw.models.config import QuadratureConfig
 
 SMOOTHING = 17
@@ -44,7 +45,7 @@ class QuadratureStem(nn.Module):
     """Re h22 (B, T) -> series (B, 2, S) and coordinates (B, K), both whitened.
 
     The series (phase, log amplitude) are those of the K coordinates carried back to time
-    (zero-phase whitening): each K-fold direction has unit variance in them, too.
+    (zero-phase whitening), of unit variance on average over their 2 S numbers.
     """
 
     def __init__(self, config: QuadratureConfig, samples: int) -> None:
@@ -52,8 +53,8 @@ class QuadratureStem(nn.Module):
         self.config = config
         places = config.positions(samples)
         kept = range(len(places) - 1, -1, -config.every)[::-1]
-        self.places, self.kept = list(places), list(kept)
-        features, wanted = 2 * len(self.kept), config.coordinates
+        self.places, self.kept = list(places), slice(kept[0], None, config.every)
+        features, wanted = 2 * len(kept), config.coordinates
         self.register_buffer("kernel", torch.zeros(samples, 2 * len(places)))
         self.register_buffer("turn", torch.zeros(len(places) - 1))
         self.register_buffer("power", torch.full((len(places),), 1 / len(places)))
@@ -75,7 +76,7 @@ class QuadratureStem(nn.Module):
             z = offset @ self.components.T.double() / self.spread  # (B, K)
             z = self._limited(z).to(self.mean.dtype)
             series = (z @ self.components) * math.sqrt(self.mean.numel() / len(self.components))
-            return series.view(len(x), 2, -1), z
+            return series.view(len(x), 2, series.shape[1] // 2), z
 
     def features(self, x: Tensor) -> Tensor:
         """Phase [rad] and log amplitude at the kept positions; (B, T) -> (B, 2 S), float64.
@@ -97,7 +98,17 @@ class QuadratureStem(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
-        """Measure carrier, mean and components on waveforms (N, T), N well above K; in place."""
+        """Measure carrier, mean and components on waveforms (N, T), N well above K; in place.
+
+        Raises:
+            ConfigError: N is at most K.
+        """
+        if len(x) <= len(self.spread):
+            raise ConfigError(
+                f"{len(x)} training waveforms: a quadrature stem measures {len(self.spread)} "
+                f"components on them; give it more, thousands if it can be, or lower "
+                f"model.quadrature.coordinates"
+            )
         x = x.double()
         nu = carrier(x)  # (T,)
         kernel = windows(nu, self.places, self.config.cycles)  # (T, P) complex
@@ -128,7 +139,8 @@ def carrier(x: Tensor) -> Tensor:
     box = torch.ones(1, 1, SMOOTHING, dtype=x.dtype, device=x.device)
     half = SMOOTHING // 2 + 1  # one more for the sample that is lost at each end
     upper, lower = F.conv1d(F.pad(sums[:, None], (half, half), mode="replicate"), box)[:, 0]
-    return torch.arccos((upper / lower).clamp(-1.0, 1.0))
+    # Where all are silent, a quarter of a turn stands in.
+    return torch.arccos((upper / lower.clamp(min=torch.finfo(x.dtype).tiny)).clamp(-1.0, 1.0))
 
 
 def windows(nu: Tensor, places: list[int], cycles: float) -> Tensor:

@@ -20,7 +20,7 @@ from hpc_gw.errors import ConfigError
 
 @dataclass(frozen=True, config=STRICT)
 class AugmentConfig:
-    """What is drawn anew for each waveform of each batch."""
+    """What is drawn anew for each waveform of each batch; only exact shifts are a row's own."""
 
     phase: bool = False
     """A global phase, uniform in [0, 2 pi)."""
@@ -28,7 +28,7 @@ class AugmentConfig:
     """Largest shift in time to either side, uniform [M]."""
     shifts: int = 0
     """Shifts that an engine makes exactly, evenly over that range, in place of interpolation at
-    random ones; for waveforms made on the fly. 0: interpolate."""
+    random ones; for waveforms made on the fly, each row always with the same. 0: interpolate."""
     snr: tuple[float, float] | None = None
     """Least and largest signal-to-noise ratio of white noise, log-uniform between; none at all."""
     noisy: float = 0.5
@@ -97,7 +97,8 @@ def noise(
         h: (B, T) real.
         times, batch: as of ``augmented``.
         config: which ratios.
-        generator: on the CPU; drawn from for the whole batch.
+        generator: on the CPU; drawn from for the whole batch, but for the noise itself: each
+            waveform's has a generator of its own, so that a rank draws no other's.
 
     Returns:
         (B, T), to be added.
@@ -107,10 +108,13 @@ def noise(
     low, high = map(math.log, config.snr)
     ratio = torch.exp(low + (high - low) * torch.rand(count, generator=generator))
     noisy = torch.rand(count, generator=generator) < config.noisy
-    unit = torch.randn(count, h.shape[1], generator=generator)[places].to(h.device)  # (B, T)
+    seeds = torch.randint(2**62, (count,), generator=generator)[places].tolist()
+    unit = torch.empty(len(places), h.shape[1])
+    for row, seed in zip(unit, seeds, strict=True):
+        row.normal_(generator=torch.Generator().manual_seed(seed))
     interval = torch.gradient(times)[0].to(h)  # (T,)
     size = torch.sqrt((h.square() * interval).sum(1)) * (noisy / ratio)[places].to(h.device)
-    return size[:, None] * unit / interval.sqrt()
+    return size[:, None] * unit.to(h.device) / interval.sqrt()
 
 
 def draw(

@@ -24,15 +24,15 @@ class Average:
     """
 
     def __init__(self, model: WaveNet, decay: float) -> None:
-        def towards(averaged: Any, current: Any, steps: Tensor | int) -> None:
-            share = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
-            for old, new in zip(averaged, current, strict=True):
-                if old.is_floating_point():
-                    old.lerp_(new, share)
-                else:
-                    old.copy_(new)
+        def towards(averaged: Any, current: Any, _: Tensor | int) -> None:
+            share = 1 - min(decay, (1 + self._steps) / (10 + self._steps))
+            if averaged[0].is_floating_point():
+                torch._foreach_lerp_(averaged, current, share)
+            else:
+                torch._foreach_copy_(averaged, current)
 
         self._averaged = AveragedModel(model, multi_avg_fn=towards, use_buffers=True)
+        self._steps = 0  # as ``n_averaged``, which may lie on a GPU
 
     @property
     def model(self) -> WaveNet:
@@ -44,12 +44,13 @@ class Average:
     def update(self, model: WaveNet) -> None:
         """Take the weights after a step in."""
         self._averaged.update_parameters(model)
+        self._steps += 1
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, int]:
         """What a resumed run needs besides the averaged weights."""
-        return {"steps": self._averaged.n_averaged}
+        return {"steps": self._steps}
 
-    def resume(self, state: dict[str, Tensor]) -> None:
+    def resume(self, state: dict[str, int]) -> None:
         """Go on after so many steps; the averaged weights are put into ``model``."""
-        with torch.no_grad():
-            self._averaged.n_averaged.copy_(state["steps"])
+        self._steps = state["steps"]
+        self._averaged.n_averaged.fill_(self._steps)

@@ -31,14 +31,17 @@ class TrainConfig:
         optimizer, schedule, loss, augment, parallel: see there.
         accumulate: micro-batches that a global batch is cut into, so that large ones fit into
             memory; their gradients are added up before the weights move.
-        precision: of the network's forward pass; ``bf16`` by torch's autocast, with weights,
-            losses and the optimizer in float32.
+        precision: of the network's convolutions and products; ``bf16`` by torch's autocast, with
+            weights, losses and the optimizer in float32; ``tf32`` on GPUs that have it, elsewhere
+            the same as ``float32``.
         average: decay of a moving average of the weights, which is what is validated and kept;
             0.999 remembers a thousand steps, 0 keeps the weights themselves.
         sync_norm: BatchNorm sees the (micro-)batch of all ranks; otherwise each rank its own part.
         crop: the network sees only the samples that can reach its kept outputs. Without, BatchNorm
             takes its statistics from the whole waveform, as the published network did.
         compile: let torch.compile fuse the network; rounding differs then.
+        kernels: what computes the residual blocks on a GPU: ``torch``, or the fused ones in
+            ``triton``; elsewhere, and compiled or in bf16, always torch's.
         recompute: keep no activations of the blocks, but make them again for the gradients:
             less memory, a third more work.
         on_nan: what a gradient that is not finite does: ``stop`` the run, or ``skip`` the step.
@@ -66,11 +69,12 @@ class TrainConfig:
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     parallel: ParallelConfig = Field(default_factory=ParallelConfig)
     accumulate: int = Field(default=1, ge=1)
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     average: float = Field(default=0.0, ge=0, lt=1)
     sync_norm: bool = True
     crop: bool = True
     compile: bool = False
+    kernels: Literal["torch", "triton"] = "torch"
     recompute: bool = False
     on_nan: Literal["stop", "skip"] = "stop"
     max_skips: int = Field(default=10, ge=1)

@@ -24,17 +24,15 @@ from hpc_gw.data.streams import Batch, batches
 from hpc_gw.distributed import Parallel, lost_ranks
 from hpc_gw.errors import ConfigError
 from hpc_gw.locks import held
-from hpc_gw.models.batchnorm import synchronise
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.provenance import recipe
 from hpc_gw.training import checkpoint
 from hpc_gw.training.augment import augmented
-from hpc_gw.training.average import Average
-from hpc_gw.training.calibrate import calibrate
 from hpc_gw.training.checkpoints import BEST, Checkpoints, newest
 from hpc_gw.training.health import DivergedError, Health
 from hpc_gw.training.lamb import Lamb, make_optimizer
 from hpc_gw.training.log import RunLog
+from hpc_gw.training.network import make_network
 from hpc_gw.training.run import Interrupted, Run, StopSignals
 from hpc_gw.training.runs import LOCK, recorded, remove_leftovers
 from hpc_gw.training.schedule import Plateau, rate
@@ -63,15 +61,7 @@ class Trainer:
             shuffle=config.shuffle,
         )
         self.total = self.sampler.steps * config.epochs
-        torch.manual_seed(config.seed)  # the same initial weights on every rank
-        self.model = WaveNet(run.model).to(self.device)
-        calibrate(self.model, run.train, parallel)
-        self.average = Average(self.model, config.average) if config.average else None
-        self.model.checkpoint = config.recompute
-        if config.sync_norm and self.world.size > 1:
-            synchronise(self.model, parallel.sum)
-        if config.compile:
-            self.model.compile()
+        self.model, self.average = make_network(run, parallel)
         optimizer = make_optimizer(config.optimizer, self.model.parameters())
         self.module, self.optimizer = parallel.wrap(self.model, optimizer, config.accumulate)
         seen = self.model.cone if config.crop else run.model.input_steps
@@ -292,7 +282,6 @@ class Trainer:
                 "step": self.step,
                 "sampler": {"epoch": self.step // self.sampler.steps, "seed": self.config.seed,
                             "step": self.step % self.sampler.steps},
-                "rng": torch.get_rng_state(),
                 "plateau": dataclasses.asdict(self.plateau),
                 "train": to_dict(self.config),
                 "data": self._data,

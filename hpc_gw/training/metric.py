@@ -67,6 +67,8 @@ class FisherMismatch:
         self._width = torch.stack([axis[1] - axis[0] for axis in axes]).to(device)
         self._count = torch.tensor(NODES, device=device)
         self._stride = torch.tensor((NODES[1] * NODES[2], NODES[2], 1), device=device)
+        corners = list(itertools.product((0, 1), repeat=3))
+        self._corners = torch.tensor(corners, device=device)  # (8, 3)
 
     def __call__(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """(B, 3), (B, 3) rows (q, s1, s2) -> mismatch (B,), float64, differentiable."""
@@ -86,12 +88,10 @@ class FisherMismatch:
         x = (place - self._low) / self._width
         cell = torch.minimum(x.floor().long().clamp(min=0), self._count - 2)  # (B, 3)
         part = (x - cell).clamp(0.0, 1.0)
-        found = torch.zeros(len(truth), len(PAIRS), dtype=torch.float64, device=truth.device)
-        for corner in itertools.product((0, 1), repeat=3):
-            shift = torch.tensor(corner, device=truth.device)
-            weight = torch.where(shift == 1, part, 1 - part).prod(1, keepdim=True)
-            found += weight * self._table[((cell + shift) * self._stride).sum(1)]
-        return found
+        part = part[:, None]  # (B, 1, 3)
+        weight = torch.where(self._corners == 1, part, 1 - part).prod(-1)  # (B, 8)
+        index = ((cell[:, None] + self._corners) * self._stride).sum(-1)  # (B, 8)
+        return (weight[..., None] * self._table[index]).sum(1)
 
 
 def _coordinates(rows: Tensor) -> Tensor:

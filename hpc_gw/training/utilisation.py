@@ -22,7 +22,7 @@ class Utilisation:
         model: the network.
         samples: of each waveform that it is given.
         device: of this rank.
-        precision: ``float32`` or ``bf16``.
+        precision: ``float32``, ``tf32`` or ``bf16``; of the first two, what torch is set to.
     """
 
     def __init__(

@@ -53,6 +53,7 @@ MERGER = 0.8, 12.0, 0.1
 up to so far from it [M], and growing by this share of the time beyond. 2.5 M would cost 1e-4 of the
 peak, this costs 4e-6."""
 
+_MOST_WINDOWS = 65_536  # on uneven times, of which a median is taken
 _TABLE = 20_001  # points of the kernel, between which it is interpolated to 1e-7
 _RING = 8  # samples of the ringdown that its continuation is fitted to
 _LEAST = 16  # filtered samples without which an end cannot be continued
@@ -99,11 +100,12 @@ def _difference_power(times: np.ndarray, h22: np.ndarray, order: int) -> float:
         weights = np.array([math.comb(order, k) * (-1.0) ** k for k in range(order + 1)])
         size = np.abs(np.convolve(h22, weights / np.linalg.norm(weights), "valid")) ** 2
     else:
-        windows = np.lib.stride_tricks.sliding_window_view(times, order + 1)
+        every = max(times.size // _MOST_WINDOWS, 1)
+        windows = np.lib.stride_tricks.sliding_window_view(times, order + 1)[::every]
         apart = windows[:, :, None] - windows[:, None, :] + np.eye(order + 1)
         rows = 1 / (apart / np.abs(apart).max(axis=(1, 2), keepdims=True)).prod(axis=2)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        values = np.lib.stride_tricks.sliding_window_view(h22, order + 1)
+        values = np.lib.stride_tricks.sliding_window_view(h22, order + 1)[::every]
         size = np.abs(np.einsum("ij,ij->i", rows, values)) ** 2
     return float(np.median(size)) / (2 * math.log(2))  # exponential, of mean 2 sigma^2
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hpc_gw.models.presets import PRESETS
+from hpc_gw.models.quadrature import QuadratureStem
 from hpc_gw.models.wavenet import WaveNet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -21,15 +22,20 @@ def full_float32():
     torch.backends.cudnn.allow_tf32 = before
 
 
-def network(name):
+@pytest.fixture(params=PRESETS)
+def case(request, chirps):
+    """A network's name, the network, and what it reads."""
     torch.manual_seed(0)
-    return WaveNet(dataclasses.replace(PRESETS[name], dropout=0.0)).cuda().train()
+    model = WaveNet(dataclasses.replace(PRESETS[request.param], dropout=0.0))
+    x = torch.randn(8, model.cone)
+    if isinstance(model.stem, QuadratureStem):
+        model.stem.calibrate(chirps)
+        x = chirps[:8]
+    return request.param, model.cuda().train(), x.cuda()
 
 
-def step(model, call, *, bf16=False):
+def step(model, call, x, *, bf16=False):
     """Outputs and all gradients of one step, and its peak memory."""
-    torch.manual_seed(1)
-    x = torch.randn(8, model.cone, device="cuda")
     model.zero_grad()
     torch.cuda.reset_peak_memory_stats()
     with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
@@ -43,12 +49,11 @@ def distance(one, other):
     return float((one - other).norm() / other.norm())
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_recomputation_gives_the_same_with_less_memory(name):
-    model = network(name)
-    outputs, gradients, memory = step(model, model)
+def test_recomputation_gives_the_same_with_less_memory(case):
+    name, model, x = case
+    outputs, gradients, memory = step(model, model, x)
     model.checkpoint = True
-    again, found, less = step(model, model)
+    again, found, less = step(model, model, x)
     # Sums are taken in no fixed order, and batch statistics magnify any rounding.
     assert distance(again, outputs) < 1e-3
     assert distance(found, gradients) < 1e-2
@@ -56,21 +61,20 @@ def test_recomputation_gives_the_same_with_less_memory(name):
         assert less < memory
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_bfloat16_answers_float32_near_the_exact(name):
-    model = network(name).eval()  # batch statistics magnify any rounding: see the unit tests
-    outputs, gradients, _ = step(model, model)
-    rounded, found, _ = step(model, model, bf16=True)
+def test_bfloat16_answers_float32_near_the_exact(case):
+    _, model, x = case
+    model.eval()  # batch statistics magnify any rounding: see the unit tests
+    outputs, gradients, _ = step(model, model, x)
+    rounded, found, _ = step(model, model, x, bf16=True)
     assert rounded.dtype == torch.float32
     assert distance(rounded, outputs) < 0.05
     assert distance(found, gradients) < 0.2
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_compiled_network_is_the_eager_one(name):
-    model = network(name).eval()
-    other = copy.deepcopy(model)
-    outputs, gradients, _ = step(model, model)
-    compiled, found, _ = step(other, torch.compile(other))
+def test_a_compiled_network_is_the_eager_one(case):
+    _, model, x = case
+    other = copy.deepcopy(model.eval())
+    outputs, gradients, _ = step(model, model, x)
+    compiled, found, _ = step(other, torch.compile(other), x)
     assert distance(compiled, outputs) < 1e-4
     assert distance(found, gradients) < 1e-2

@@ -196,14 +196,16 @@ def test_recomputed_in_backward_it_is_the_same(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_network_of_fused_blocks_is_the_network(norm):
+def test_a_network_of_fused_blocks_is_the_network(norm, chirps):
     torch.manual_seed(0)
     model = WaveNet(dataclasses.replace(COMPACT, norm=norm)).double().train()
+    model.stem.calibrate(chirps)
     other = copy.deepcopy(model)
     for block in other.blocks:
         block.fused = False
     assert list(model.state_dict()) == list(other.state_dict())
-    x = torch.randn(3, model.cone, dtype=torch.float64)
+    x = chirps[:3].double()
+    assert model(x).std(0).min() > 1e-3  # there is something to tell apart
 
     def run(net):
         outputs = net(x)
@@ -257,6 +259,17 @@ def test_the_kernels_of_the_block_give_the_same(kernels, shape):
     assert kernels.fits(x, *arguments)
     found = results(block, x, lambda x: kernels.gated_block(x, *arguments))
     assert_same(found, results(eager(block), x))
+
+
+def test_the_kernels_of_the_block_hide_no_missing_number(kernels):
+    block, x = make("none", SHAPES["compact"], torch.float32)
+    with torch.no_grad():
+        x[0, 0, 5] = float("nan")
+    found = results(block, x, lambda x: kernels.gated_block(x, *block._arguments()))
+    expected = results(eager(block), x)
+    for ours, theirs in zip(found, expected, strict=True):  # outputs, then gradients
+        assert any(b.isnan().any() for b in theirs)
+        assert all(torch.equal(a.isnan(), b.isnan()) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_the_kernels_of_the_block_refuse_what_they_cannot_do(kernels):

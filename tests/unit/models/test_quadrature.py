@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hpc_gw.constants import Q_MAX, Q_MIN, SPIN_MAX
+from hpc_gw.errors import ConfigError
 from hpc_gw.manifold.physics import sigma_eff, with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.config import ModelConfig, QuadratureConfig
@@ -46,7 +47,7 @@ def test_a_tone_has_its_phase_and_amplitude():
     stem.calibrate(tones)
     other = 0.2 * torch.cos(0.5 * n + 1.0)  # less than pi a stride from the carrier
     phase, amplitude = stem.features(other[None]).chunk(2, dim=1)
-    at = torch.tensor([config.positions(400)[i] for i in stem.kept], dtype=torch.float64)
+    at = torch.tensor(config.positions(400)[stem.kept], dtype=torch.float64)
     turned = -0.1 * at  # relative to the carrier
     assert (phase[0] - phase[0, 0]).numpy() == pytest.approx((turned - turned[0]).numpy(), abs=1e-4)
     width = math.pi / 0.6
@@ -69,7 +70,7 @@ def test_phases_are_unwrapped_over_the_whole_manifold(stem, engine):
     rows = np.array([[q, a, b] for q in (1, 8) for a in (-0.8, 0.8) for b in (-0.8, 0.8)])
     found, _ = stem.features(engine.h22_real(rows)).chunk(2, dim=1)
     _, phase = engine.amplitude_phase(rows)
-    at = [CONFIG.positions(SAMPLES)[i] for i in stem.kept]
+    at = list(CONFIG.positions(SAMPLES)[stem.kept])
     mean_carrier = torch.cumsum(torch.cat((torch.zeros(1), stem.turn)), 0)[stem.kept]
     difference = found - (phase[:, at] - mean_carrier)
     early = difference[:, :35]
@@ -98,6 +99,24 @@ def test_coordinates_and_series_are_white(stem, engine):
 def test_an_input_from_elsewhere_stays_bounded(stem):
     _, z = stem(torch.randn(5, SAMPLES, generator=torch.manual_seed(0)))
     assert z.isfinite().all() and z.abs().max() <= CONFIG.limit
+
+
+def test_no_waveforms_give_no_answers(stem):
+    series, z = stem(torch.zeros(0, SAMPLES))
+    assert series.shape == (0, 2, 177 // CONFIG.every + 1) and z.shape == (0, 18)
+
+
+def test_too_few_waveforms_to_measure_on_are_refused(engine):
+    with pytest.raises(ConfigError, match=r"18 training waveforms.*give it more"):
+        QuadratureStem(CONFIG, SAMPLES).calibrate(engine.h22_real(points(18, 1)))
+
+
+def test_samples_where_all_are_silent_leave_the_rest_finite(engine):
+    x = engine.h22_real(points(64, 1))
+    x[:, -60:] = 0.0
+    stem = QuadratureStem(CONFIG, SAMPLES)
+    stem.calibrate(x)
+    assert all(value.isfinite().all() for value in (*stem(x), *stem.buffers()))
 
 
 def test_the_stem_is_part_of_the_weights(stem, engine):

@@ -136,7 +136,7 @@ def test_standardized_outputs_are_the_leaves_in_units_of_the_manifold():
         scrambled(dataclasses.replace(SMALL, standardize=flag)) for flag in (False, True)
     )
     x = torch.randn(3, 64, dtype=torch.float64)
-    mean, spread = map(torch.from_numpy, manifold_moments())
+    mean, spread = map(torch.tensor, manifold_moments())
     torch.testing.assert_close(scaled(x), mean + spread * plain(x), rtol=1e-6, atol=1e-6)
     assert not any(name in ("mean", "spread") for name, _ in scaled.named_parameters())
 

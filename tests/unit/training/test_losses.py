@@ -57,7 +57,7 @@ def test_weights_and_scaling_enter_as_documented(kind, standardize):
 def test_standardized_loss_of_the_mean_answer_is_two():
     u = np.random.default_rng(0).uniform(size=(3, 200_000))
     truth = rows(1 + 7 * u[0], 1.6 * u[1] - 0.8, 1.6 * u[2] - 0.8)
-    mean = torch.from_numpy(manifold_moments()[0]).expand_as(truth)
+    mean = torch.tensor(manifold_moments()[0]).expand_as(truth)
     total, _ = direct(mean, truth, LossConfig(standardize=True))
     assert float(total) == pytest.approx(2.0, rel=1e-2)
 
