@@ -101,6 +101,13 @@ def test_an_input_from_elsewhere_stays_bounded(stem):
     assert z.isfinite().all() and z.abs().max() <= CONFIG.limit
 
 
+def test_windows_in_tiles_are_the_whole_product(stem, engine):
+    x = engine.h22_real(points(20, 4)).double()
+    real, imaginary = (x @ stem.kernel.double()).chunk(2, dim=1)
+    for found, whole in zip(stem._projected(x), (real, imaginary), strict=True):
+        torch.testing.assert_close(found, whole, rtol=0, atol=1e-16)
+
+
 def test_no_waveforms_give_no_answers(stem):
     series, z = stem(torch.zeros(0, SAMPLES))
     assert series.shape == (0, 2, 177 // CONFIG.every + 1) and z.shape == (0, 18)
