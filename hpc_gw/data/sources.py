@@ -20,6 +20,7 @@ from hpc_gw.data.verify import require_whole
 from hpc_gw.errors import DataError
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.waveforms.protocol import Engine
+from hpc_gw.waveforms.shifted import ShiftedSurrogate
 
 
 class Source(Protocol):
@@ -57,6 +58,7 @@ class EngineSource:
         self.checksum = engine.checksum
         self._engine = engine
         self._shifted = tuple(shifted)
+        self._together = ShiftedSurrogate.of(shifted)
 
     def load(self, rows: np.ndarray) -> Tensor:
         """Waveforms of rows (B,), float32 or complex64, shape (B, samples).
@@ -67,6 +69,10 @@ class EngineSource:
         if not self._shifted:
             return self._made_by(self._engine, rows)
         which = rows % len(self._shifted)
+        if self._together and self.spec.storage.dtype == "float32":
+            values = self._together.h22(self.spec.population.parameters(rows), which)
+            if torch.isfinite(torch.view_as_real(values)).all():
+                return values.real if self.spec.storage.values == "real" else values
         parts = [self._made_by(self._shifted[i], rows[which == i]) for i in np.unique(which)]
         values = torch.cat(parts)
         back = np.argsort(np.argsort(which, kind="stable"))

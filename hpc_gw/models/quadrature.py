@@ -100,12 +100,12 @@ class QuadratureStem(nn.Module):
         A window covers a fifteenth of the samples. So on a CPU ``TILE`` windows at a time meet
         only the samples that any of them covers: a sixth of the whole product's time.
         """
-        kernel = self.kernel.double().unflatten(1, (2, -1))  # (T, 2, P)
+        kernel = self.kernel.double().view(len(self.kernel), 2, -1)  # (T, 2, P)
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             real, imaginary = (x @ kernel.flatten(1)).chunk(2, dim=1)
             return real, imaginary
         covered = F.pad(kernel.ne(0).any(1), (0, -kernel.shape[2] % TILE))
-        covered = covered.unflatten(1, (-1, TILE)).any(2).byte()  # (T, tiles)
+        covered = covered.view(len(covered), -1, TILE).any(2).byte()  # (T, tiles)
         firsts = covered.argmax(0).tolist()
         ends = (len(covered) - covered.flip(0).argmax(0)).tolist()
         found = x.new_empty(len(x), *kernel.shape[1:])  # (B, 2, P)

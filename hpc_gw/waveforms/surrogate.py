@@ -32,8 +32,9 @@ from hpc_gw.waveforms.series import FitSeries, fit_terms
 from hpc_gw.waveforms.surrogate_file import SurrogateData
 from hpc_gw.waveforms.upsampling import MultirateGrid
 
-CHUNK = 16
-"""Waveforms evaluated together: enough to feed the matrix products, few enough for the cache."""
+CHUNK, CHUNK_GPU = 16, 256
+"""Waveforms evaluated together: enough to feed the matrix products, few enough for the cache, or
+on a GPU so many that starting its kernels does not count."""
 
 TILE = 256
 """Times of the fast path in one matrix product: a product's last bits may hang on its size."""
@@ -71,6 +72,7 @@ class SurrogateEngine:
         self.checksum = data.checksum
         self.bounds = np.asarray(data.bounds, dtype=np.float64)
         self.device = torch.device(device)
+        self._chunk = CHUNK if self.device.type == "cpu" else CHUNK_GPU
         first = float(self.times[0]) if phase_zero is None else phase_zero
         check_times(self.times, first, data.domain)
         self._phase_fit = FitBank(data.phase, self.device)
@@ -78,8 +80,8 @@ class SurrogateEngine:
         terms = fit_terms(data)
         self._series = None if terms is None else FitSeries(terms, self.device)
         self._basis = _Basis(data, self.times, first, self.device)
-        self._grid = MultirateGrid.for_times(self.times, first)
-        coarse = _Basis(data, self._grid.coarse_times, first, self.device)
+        self.grid = MultirateGrid.for_times(self.times, first)
+        coarse = _Basis(data, self.grid.coarse_times, first, self.device)
         self._cycles = _tiles(coarse.phase * (-0.5 / math.pi))  # (tiles, n + 1, TILE)
         self._amplitude = _tiles(coarse.amplitude).float()  # (tiles, n, TILE)
 
@@ -96,11 +98,11 @@ class SurrogateEngine:
             ParameterError: a row outside the physical domain or this surrogate's bounds.
             ValueError: ``out`` of another shape or type.
         """
-        rows = self._checked(parameters)
-        out = self._output(rows, torch.complex64, out)
-        for wanted, amplitude, angle in self._coarse(rows):
-            real = self._grid.upsample(amplitude * torch.cos(angle))
-            imaginary = self._grid.upsample(amplitude * torch.sin(angle))
+        nodes = self.nodes(parameters)
+        out = self._output(len(nodes[0]), torch.complex64, out)
+        for wanted, amplitude, angle in self.coarse(nodes):
+            real = self.grid.upsample(amplitude * torch.cos(angle))
+            imaginary = self.grid.upsample(amplitude * torch.sin(angle))
             for (place, x), (_, y) in zip(real, imaginary, strict=True):
                 target = out[wanted, place]
                 torch.complex(x[: len(target)], y[: len(target)], out=target)
@@ -111,10 +113,10 @@ class SurrogateEngine:
 
         The imaginary part is never made. ``out`` and what is raised are as in ``h22``.
         """
-        rows = self._checked(parameters)
-        out = self._output(rows, torch.float32, out)
-        for wanted, amplitude, angle in self._coarse(rows):
-            for place, x in self._grid.upsample(amplitude * torch.cos(angle)):
+        nodes = self.nodes(parameters)
+        out = self._output(len(nodes[0]), torch.float32, out)
+        for wanted, amplitude, angle in self.coarse(nodes):
+            for place, x in self.grid.upsample(amplitude * torch.cos(angle)):
                 target = out[wanted, place]
                 target.copy_(x[: len(target)])
         return out
@@ -123,7 +125,7 @@ class SurrogateEngine:
         """Complex128 h22 (B, T), evaluated at every sample; differentiable in ``parameters``."""
         rows = self._checked(parameters)
         parts = []
-        for chunk in torch.split(_padded(rows), CHUNK):
+        for chunk in torch.split(_padded(rows, self._chunk), self._chunk):
             amplitude, phase = self._nodes_to_times(self._basis, chunk)
             parts.append(torch.polar(amplitude, -phase))
         return torch.cat(parts)[: len(rows)]
@@ -132,11 +134,10 @@ class SurrogateEngine:
     def h22_real_double(self, parameters: np.ndarray | Tensor) -> Tensor:
         """Float64 Re h22 (B, T), evaluated at every sample: ``h22_double`` without Im h22."""
         rows = self._checked(parameters)
-        out = torch.empty(len(rows), self.times.size, dtype=torch.float64, device=self.device)
-        padded = _padded(rows)
-        for first in range(0, len(rows), CHUNK):
-            target = out[first : first + CHUNK]
-            amplitude, phase = self._nodes_to_times(self._basis, padded[first : first + CHUNK])
+        out = self._output(len(rows), torch.float64, None)
+        chunks = torch.split(_padded(rows, self._chunk), self._chunk)
+        for target, chunk in zip(torch.split(out, self._chunk), chunks, strict=True):
+            amplitude, phase = self._nodes_to_times(self._basis, chunk)
             torch.mul(amplitude[: len(target)], phase[: len(target)].cos_(), out=target)
         return out
 
@@ -151,10 +152,7 @@ class SurrogateEngine:
 
         Only for few times: at 96, a third of its time.
         """
-        rows = self._checked(parameters)
-        found = list(self._fast_nodes(_padded(rows)))
-        phase = torch.cat([part for _, part, _ in found])[: len(rows)]
-        amplitude = torch.cat([part for _, _, part in found])[: len(rows)]
+        phase, amplitude = self.nodes(parameters)
         return amplitude.double() @ self._basis.amplitude, phase @ self._basis.phase
 
     def phase(self, parameters: np.ndarray | Tensor) -> Tensor:
@@ -172,44 +170,43 @@ class SurrogateEngine:
         return torch.cat([self._phase_fit(mapped), newtonian], dim=1)  # (B, n + 1)
 
     @torch.no_grad()
-    def _coarse(self, rows: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    def coarse(self, nodes: tuple[Tensor, Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """A and -phi of h22 at the grid's ``coarse_times``, ``CHUNK`` of the rows at a time.
 
         Yields which rows they are (the last ones may be missing) and both as float32 (CHUNK,
         tiles * TILE), the times in the last columns, -phi in [-pi, pi].
         """
-        padded = _padded(rows)
-        tiles = len(self._cycles)
-        for first, phase, nodes in self._fast_nodes(padded):
-            chunk = slice(first, first + CHUNK)
+        tiles, size = len(self._cycles), self._chunk
+        parts = (torch.split(_padded(part, size), size) for part in nodes)
+        for i, (phase, amplitude) in enumerate(zip(*parts, strict=True)):
             cycles = torch.bmm(phase.expand(tiles, -1, -1), self._cycles)  # (tiles, CHUNK, TILE)
             cycles -= torch.round(cycles)
-            amplitude = torch.bmm(nodes.expand(tiles, -1, -1), self._amplitude)
-            yield chunk, _line(amplitude), _line(cycles.mul_(2 * math.pi))
+            line = _line(torch.bmm(amplitude.expand(tiles, -1, -1), self._amplitude))
+            yield slice(i * size, (i + 1) * size), line, _line(cycles.mul_(2 * math.pi))
 
-    def _fast_nodes(self, padded: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The first of ``CHUNK`` rows, their phase (CHUNK, n + 1) and amplitude (CHUNK, n).
+    @torch.no_grad()
+    def nodes(self, parameters: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+        """What the fast path's fits give, whatever the times: phase (B, n + 1), amplitude (B, m).
 
         The phase in float64, with the leading order's factor last; the amplitude in float32. By
         series where there are any: a third of the kernels' time.
         """
-        variables, newtonian = _fit_variables(padded), _newtonian(padded)
-        nodes = len(self._cycles[0]) - 1
-        series = self._series
-        polynomials = series.polynomials(variables, CHUNK) if series else None
-        for i, first in enumerate(range(0, len(padded), CHUNK)):
-            chunk = slice(first, first + CHUNK)
-            if series is None or polynomials is None:
-                phase = self._phase_fit(variables[chunk])
-                amplitude = self._amplitude_fit(variables[chunk])
-            else:
-                both = series(polynomials[i])
-                phase, amplitude = both[:, :nodes], both[:, nodes:]
-            yield first, torch.cat([phase, newtonian[chunk]], dim=1), amplitude.float()
+        rows = self._checked(parameters)
+        padded = _padded(rows, self._chunk)
+        variables = _fit_variables(padded)
+        if self._series is None:
+            pieces = torch.split(variables, self._chunk)
+            both = [torch.cat((self._phase_fit(x), self._amplitude_fit(x)), 1) for x in pieces]
+        else:
+            both = [self._series(x) for x in self._series.polynomials(variables, self._chunk)]
+        count = len(self._cycles[0]) - 1
+        phase, amplitude = torch.cat(both).tensor_split([count], dim=1)
+        phase = torch.cat((phase, _newtonian(padded)), dim=1)
+        return phase[: len(rows)], amplitude[: len(rows)].float()
 
-    def _output(self, rows: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+    def _output(self, rows: int, dtype: torch.dtype, out: Tensor | None) -> Tensor:
         """``out`` if it fits, or new memory, (B, T)."""
-        shape = (len(rows), self.times.size)
+        shape = (rows, self.times.size)
         if out is None:
             return torch.empty(shape, dtype=dtype, device=self.device)
         if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
@@ -227,13 +224,13 @@ class SurrogateEngine:
         return torch.from_numpy(rows).to(self.device)
 
 
-def _padded(rows: Tensor) -> Tensor:
-    """The rows, the last one repeated up to a multiple of ``CHUNK``.
+def _padded(rows: Tensor, chunk: int) -> Tensor:
+    """The rows, the last one repeated up to a multiple of ``chunk``.
 
     Arithmetic may round differently for other numbers of rows, and a waveform must not depend
     on the batch that it is asked for in.
     """
-    return torch.cat([rows, rows[-1:].expand(-len(rows) % CHUNK, 3)])
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % chunk, -1)])
 
 
 def _tiles(basis: Tensor) -> Tensor:
