@@ -48,8 +48,8 @@ class EngineSource:
     Args:
         spec: the set; its population gives the parameters of a row.
         engine: on the last times of the set's grid.
-        shifted: the same engine on times that are each moved by another amount; row i is then made
-            by the (i mod n)-th of these n, and ``engine`` by none.
+        shifted: the same engine on times that are each moved by another amount; each row is then
+            made by one of these, always the same, and none by ``engine``.
     """
 
     def __init__(self, spec: DatasetSpec, engine: Engine, shifted: Sequence[Engine] = ()) -> None:
@@ -68,7 +68,7 @@ class EngineSource:
         """
         if not self._shifted:
             return self._made_by(self._engine, rows)
-        which = rows % len(self._shifted)
+        which = _shares(rows, len(self._shifted))
         if self._together and self.spec.storage.dtype == "float32":
             values = self._together.h22(self.spec.population.parameters(rows), which)
             if torch.isfinite(torch.view_as_real(values)).all():
@@ -85,6 +85,16 @@ class EngineSource:
                 return values
         spec = dataclasses.replace(self.spec, samples=engine.times.size)
         return torch.from_numpy(decode(waveforms(spec, engine, rows), spec.storage))
+
+
+def _shares(rows: np.ndarray, count: int) -> np.ndarray:
+    """A number below ``count`` for each row, as good as drawn: int64 (B,).
+
+    Neighbours on a grid have the same parameters but one; their remainders would tell which.
+    """
+    mixed = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)  # Fibonacci's
+    found: np.ndarray = (mixed % np.uint64(count)).astype(np.int64)
+    return found
 
 
 class ShardSource:

@@ -12,7 +12,7 @@ import torch
 
 from hpc_gw.data.manifest import DatasetSpec, StorageConfig
 from hpc_gw.data.sampler import Sampler, ShuffleConfig
-from hpc_gw.data.sources import EngineSource, truths
+from hpc_gw.data.sources import EngineSource, _shares, truths
 from hpc_gw.data.streams import WaveformDataset, batches, prefetch
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.waveforms.surrogate import SurrogateEngine
@@ -154,14 +154,22 @@ def test_a_dataset_for_pytorch_leaves_rows_without_a_waveform_out(source):
     assert torch.equal(dataset[2][0], many[0][0]) and torch.equal(dataset[2][1], many[0][1])
 
 
-def test_each_row_of_shifted_engines_has_its_own_shift_in_any_order(source, surrogate):
-    shifts = (-0.5, 0.0, 0.5)
-    engines = [SurrogateEngine(surrogate, GRID.times() + shift) for shift in shifts]
+def test_each_row_has_one_of_the_shifts_in_any_order_and_company(source, surrogate):
+    engines = [SurrogateEngine(surrogate, GRID.times() + shift) for shift in (-0.5, 0.0, 0.5)]
     moved = EngineSource(source.spec, source._engine, engines)
     rows = np.array([7, 2, 149, 3, 2, 11])
     points = source.spec.population.parameters(rows)
-    wanted = [
-        engines[row % 3].h22_real(point[None]) for row, point in zip(rows, points, strict=True)
-    ]
-    assert torch.equal(moved.load(rows), torch.cat(wanted))
+    shifts = []
+    for row, point, waveform in zip(rows, points, moved.load(rows), strict=True):
+        assert torch.equal(moved.load(np.array([row]))[0], waveform)
+        made = [torch.equal(engine.h22_real(point[None])[0], waveform) for engine in engines]
+        assert sum(made) == 1
+        shifts.append(made.index(True))
+    assert len(set(shifts)) > 1
     assert not torch.equal(moved.load(rows), source.load(rows))
+
+
+def test_shifts_are_shared_out_evenly_whatever_the_step_between_rows():
+    for step in (1, 2, 67, 134 * 134):
+        found = np.bincount(_shares(np.arange(0, 6400 * step, step), 64), minlength=64)
+        assert found.min() > 60 and found.max() < 140  # 100 +- 10 if drawn
