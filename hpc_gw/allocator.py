@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
 
     By default it returns large blocks to the kernel at once and asks for them anew. Each batch
     of waveforms, each activation of a training step is then faulted in page by page again: half
-    of the time of a waveform, a fifth of a step of the compact network (docs/benchmarks.md).
+    of the time of a waveform, a fifth of a step of the network `strided` (docs/benchmarks.md).
     Blocks of up to 32 MiB, glibc's largest threshold, are kept. The command ``hpc-gw`` calls
     this; a library must leave its host's memory alone.
     """
