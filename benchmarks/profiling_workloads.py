@@ -15,15 +15,19 @@ from torch import nn
 
 from hpc_gw.data.generate import generate
 from hpc_gw.data.manifest import DatasetSpec, StorageConfig
+from hpc_gw.data.sources import truths
 from hpc_gw.distributed import SerialWorld
+from hpc_gw.distributed.parallel import SerialParallel
 from hpc_gw.evaluation.evaluate import Judge
 from hpc_gw.job import JobConfig, load_job
-from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.config import cone
 from hpc_gw.models.wavenet import WaveNet
+from hpc_gw.stages import training_source
+from hpc_gw.training.augment import augmented
 from hpc_gw.training.lamb import make_optimizer
 from hpc_gw.training.losses import LossConfig
+from hpc_gw.training.network import calibrate
 from hpc_gw.training.objective import make_objective
 from hpc_gw.waveforms.engines import EngineConfig, load_engine, surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
@@ -91,7 +95,8 @@ def _set_on_disk(engine: SurrogateEngine, grid: TimeGrid, count: int) -> Workloa
 
 
 def training(tiny: bool, job: Path) -> Iterator[tuple[str, Workload]]:
-    """Steps of a job's network with its own loss, then of the published one on its cone."""
+    """Steps of a job's network with its own waveforms, augmentation and loss, made on the fly; then
+    of the published network on its cone."""
     config = load_job(job)
     batch = 8 if tiny else config.train.batch
     yield f"{job.stem}: training step, batch {batch}", _step(config, batch)
@@ -106,19 +111,23 @@ def training(tiny: bool, job: Path) -> Iterator[tuple[str, Workload]]:
 
 def _step(job: JobConfig, batch: int) -> Workload:
     torch.manual_seed(0)
+    config = dataclasses.replace(job.train, source="on_the_fly")
+    source = training_source(
+        dataclasses.replace(job, train=config), SerialWorld(), torch.device("cpu")
+    )
     model = WaveNet(job.model).train()
+    calibrate(model, source, SerialParallel(torch.device("cpu")))
     objective = make_objective(job.train.loss, job.engine, job.time_grid, "cpu")
     optimizer = make_optimizer(job.train.optimizer, model.parameters())
-    times = job.time_grid.times()
-    seen = times[-cone(job.model) :]
-    engine = load_engine(job.engine, seen, phase_zero=float(times[0]))
-    rows = points(batch)
-    truth = torch.from_numpy(with_effective_spins(rows)).float()
+    times = torch.from_numpy(job.time_grid.times()[-cone(job.model) :])
+    rows = np.arange(batch)
+    truth = torch.from_numpy(truths(source.spec, rows)).float()
     bound = job.train.optimizer.clip if job.train.optimizer.kind != "lamb" else 0.0
 
     def run(stage: Stages) -> None:
         with stage("data:"):
-            inputs = engine.h22_real(rows)
+            made = source.load(rows)
+            inputs = augmented(made, times, job.train.augment, 0, (batch, rows))
         outputs = model(inputs)
         with stage("loss:"):
             loss, _ = objective(outputs, truth)

@@ -31,14 +31,14 @@ STEPS: dict[str, dict[str, Any]] = {
     "khan2020, cone, batch 4": {"model": "khan2020", "batch": 4},
     "khan2020, cone, batch 4, recompute": {"model": "khan2020", "batch": 4, "recompute": True},
     "khan2020, cone, batch 4, bf16": {"model": "khan2020", "batch": 4, "bf16": True},
-    "compact, batch 64": {"model": "compact", "batch": 64},
-    "compact, batch 64, bf16": {"model": "compact", "batch": 64, "bf16": True},
-    "compact, batch 64, compiled": {"model": "compact", "batch": 64, "compile": True},
-    "compact, batch 64, 2 threads": {"model": "compact", "batch": 64, "threads": 2},
+    "strided, batch 64": {"model": "strided", "batch": 64},
+    "strided, batch 64, bf16": {"model": "strided", "batch": 64, "bf16": True},
+    "strided, batch 64, compiled": {"model": "strided", "batch": 64, "compile": True},
+    "strided, batch 64, 2 threads": {"model": "strided", "batch": 64, "threads": 2},
 }
-BASES = {"khan2020": "khan2020, whole, batch 2", "compact": "compact, batch 64"}
+BASES = {"khan2020": "khan2020, whole, batch 2", "strided": "strided, batch 64"}
 QUICK = [name for name in STEPS if "compile" not in name and "batch 2" in name]
-QUICK += ["compact, batch 64", "compact, batch 64, bf16"]
+QUICK += ["strided, batch 64", "strided, batch 64, bf16"]
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ sets:
   train: {kind: draws, count: 32768, seed: 1}
   validation: {kind: draws, count: 128, seed: 2}
   test: {kind: grid, split: test, stride: [22, 33, 33]}
-model: compact
+model: strided
 train:
   epochs: 1
   optimizer: {kind: adam, lr: 2.5e-3, betas: [0.9, 0.99], max_grad_norm: 1.0, fused: true}
@@ -223,7 +223,7 @@ def weak_scaling(turns: int, samples: int, batch: int) -> dict[str, Any]:
                 bytes_seen |= {r["wire_bytes"] for r in records if ranks == 2 and "wire_bytes" in r}
     one, two = (statistics.median(rates[ranks]) for ranks in (1, 2))
     efficiency = two / (2 * one)
-    print(f"\nweak scaling, compact, batch {batch} a rank, one thread a rank, load "
+    print(f"\nweak scaling, strided, batch {batch} a rank, one thread a rank, load "
           f"{os.getloadavg()[0]:.1f}: {one:.0f} samples/s on 1 rank, {two:.0f} on 2, "
           f"efficiency {efficiency:.2f} (in turns {_pairs(rates)})")  # fmt: skip
     if bytes_seen:

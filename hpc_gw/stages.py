@@ -174,7 +174,7 @@ def train(job: JobConfig) -> Path:
         run = Run(
             model=job.model,
             config=job.train,
-            train=_training_source(job, ranks.world, ranks.device),
+            train=training_source(job, ranks.world, ranks.device),
             validation=_shards(job, "validation", ranks.world),
             objective=make_objective(job.train.loss, job.engine, job.time_grid, ranks.device),
             folder=job.folder,
@@ -188,7 +188,13 @@ def _seen(job: JobConfig) -> int:
     return cone(job.model) if job.train.crop else job.time_grid.size
 
 
-def _training_source(job: JobConfig, world: World, device: torch.device) -> Source:
+def training_source(job: JobConfig, world: World, device: torch.device) -> Source:
+    """Where a job's training gets its waveforms: its set on disk, or the engine, with its shifts.
+
+    Raises:
+        DataError: the set is not there, not complete or damaged.
+        SurrogateError: the engine's file is missing or damaged.
+    """
     if job.train.source == "shards":
         return _shards(job, "train", world)
     times = job.time_grid.times()
