@@ -155,6 +155,11 @@ class JobConfig:
                 "train.crop: false: the network is to see whole waveforms, but storage.keep: cone "
                 "keeps only their last samples; set storage.keep: whole"
             )
+        if self.train.loss.kind == "physics" and self.model.answers == "difference":
+            raise ValueError(
+                "train.loss.kind: physics: solves for the spins, which model.answers: difference "
+                "answers by itself; set train.loss.kind: direct"
+            )
         if line := self.train.shuffle.misfit(self.train.batch):
             raise ValueError(f"train.{line}")
         augment = self.train.augment

@@ -100,6 +100,7 @@ def test_a_job_that_cannot_be_done_is_refused(capsys, tiny, options, words):
         ("model={preset: [1]}", "a name is needed"),
         ("train.seed=100000000000000000000000", "train.seed"),
         ("train.augment.max_shift=2.0", "storage.values: complex"),
+        ("model.answers=difference", "set train.loss.kind: direct"),
         ("engine.file=nowhere.h5", "nowhere.h5"),
     ],
 )
