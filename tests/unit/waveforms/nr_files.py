@@ -25,6 +25,22 @@ DEGREE = 5
 TOLERANCE = 1e-6
 
 
+def eccentric(times: np.ndarray, h22: np.ndarray, eccentricity: float, at: float) -> np.ndarray:
+    """``h22`` with the wobble that an eccentricity at time ``at`` [M] makes, which then decays.
+
+    To first order: 1.5 e cos l in amplitude and 4 e sin l in phase, l the mean anomaly, whose rate
+    is behind the orbital one by the periastron's advance at second post-Newtonian order (q = 3),
+    and e as the 19/18-th power of the orbital period (Peters 1964).
+    """
+    orbital = np.abs(np.gradient(-np.unwrap(np.angle(h22)), times)) / 2
+    x = np.minimum(orbital ** (2 / 3), 0.15)
+    rate = orbital / (1 + 3 * x + (27 / 2 - 7 * 3 / 16) * x**2)
+    anomaly = np.cumsum(rate * np.gradient(times))
+    begin = orbital[np.searchsorted(times, at)]
+    seen = eccentricity * (begin / np.maximum(orbital, 1e-3)) ** (19 / 18)
+    return h22 * (1 + 1.5 * seen * np.cos(anomaly)) * np.exp(-4j * seen * np.sin(anomaly))
+
+
 def write_sxs(
     path: Path,
     times: np.ndarray,

@@ -8,6 +8,7 @@ from hpc_gw.waveforms.columns import onto_grid, peak_time
 from hpc_gw.waveforms.readers import read_waveform
 from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.timegrid import TimeGrid
+from tests.unit.waveforms.nr_files import eccentric
 
 TIMES = np.arange(-10400.0, 135.0, 0.5)
 GRID = TimeGrid(kind="chirp").times()
@@ -75,12 +76,7 @@ def test_a_short_waveform_is_continued_in_spite_of_its_eccentricity(file, h22, e
     """From -3000 M. Over eight corners at most 0.009, 0.09 and 0.09 rad at -10000 M were measured,
     here 0.003, 0.02 and 0.07; a fit without the wobble is 0.3 rad off at 1e-3, and one with all its
     powers 20 rad."""
-    phase = -np.unwrap(np.angle(h22))
-    orbital = np.abs(np.gradient(phase, TIMES)) / 2
-    x = np.minimum(orbital ** (2 / 3), 0.15)
-    anomaly = 0.5 * np.cumsum(orbital / (1 + 3 * x + (27 / 2 - 7 * 3 / 16) * x**2))
-    seen = eccentricity * (orbital[TIMES == -3000] / np.maximum(orbital, 1e-3)) ** (19 / 18)
-    wobbling = h22 * (1 + 1.5 * seen * np.cos(anomaly)) * np.exp(-4j * seen * np.sin(anomaly))
+    wobbling = eccentric(TIMES, h22, eccentricity, at=-3000)
     late = TIMES >= -3000
     found, _ = onto_grid(read_waveform(file(TIMES[late], wobbling[late])), GRID, extend=True)
     whole, _ = onto_grid(read_waveform(file(TIMES, h22)), GRID)
