@@ -11,7 +11,9 @@ both to the same size by three fixed steps.
    input's other half, at -nu, is suppressed by exp(-(4 pi cycles)^2 / 2): 3e-9 at half a cycle.
 2. *Unwrapping.* From one position to the next the phase turns by the carrier's turn, give or take
    less than pi. The sum is taken relative to its mean over the positions, weighted by power: a
-   constant phase of the input drops out.
+   constant phase of the input drops out. Positions whose windows reach the merger have no weight:
+   there the frequency changes within a window, a reference phase shows in the fifth digit, and the
+   mean would carry that to all others.
 3. *Whitening.* Principal components of both series over the training set, each divided by its
    standard deviation.
 
@@ -141,6 +143,9 @@ class QuadratureStem(nn.Module):
         self.turn.copy_(torch.stack([nu[first:last].sum() for first, last in ends]))
         real, imaginary = self._projected(x)
         power = (real.square() + imaginary.square()).mean(0)
+        merger = self.places[int(power.argmax())]
+        late = torch.tensor([place + self.config.lead > merger for place in self.places])
+        power[late.to(power.device)] = 0.0
         self.power.copy_(power / power.sum())
         found = self.features(x)
         self.mean.copy_(found.mean(0))
