@@ -6,11 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hpc_gw.waveforms.engines import surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
+
+# The same examples every time, however slow the machine.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session", autouse=True)
