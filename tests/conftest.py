@@ -8,12 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.waveforms.engines import surrogate_path
 from hpc_gw.waveforms.surrogate import SurrogateEngine
 from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
+
+# The same examples every time, however slow the machine.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -46,9 +47,10 @@ def disk(tmp_path):
 
 
 def _in_memory():
-    """A folder in memory where there is one: flushing to disk does not matter to a kill."""
+    """A folder in memory where there is room: flushing to disk does not matter to a kill."""
     shared = Path("/dev/shm")
-    return tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None)
+    room = os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 5e8
+    return tempfile.TemporaryDirectory(dir=shared if room else None)
 
 
 @pytest.fixture

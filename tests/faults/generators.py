@@ -61,7 +61,7 @@ def begin(words, **more):
 def finish(words, **more):
     """Run to the end: exit code, and what was printed."""
     with begin(words, **more) as process:
-        printed = process.communicate(timeout=120)[0]
+        printed = process.communicate(timeout=600)[0]
     return process.returncode, printed
 
 
@@ -120,7 +120,7 @@ def assert_finished(folder, wanted):
     assert {p.name for p in folder.iterdir()} == {*wanted, "manifest.json", LOCK}
 
 
-def wait_for(condition, timeout=60.0):
+def wait_for(condition, timeout=600.0):
     """The first true answer."""
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
@@ -210,7 +210,7 @@ class Nursery:
     def generate(self, folder, storage, config=None, *, kill_before):
         """Exit code of a generator that is killed before its effect of this number."""
         self._pipe.send((folder, storage, config or {}, kill_before))
-        assert self._pipe.poll(60), "it hangs"
+        assert self._pipe.poll(600), "it hangs"
         return self._pipe.recv()
 
     def close(self):

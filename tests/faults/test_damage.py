@@ -62,7 +62,8 @@ def test_a_shard_that_is_not_what_was_published_is_made_anew(damaged, damage):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(part=st.integers(0, 2), place=st.integers(0, 2**16), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_wherever_it_is(damaged, part, place, bit):

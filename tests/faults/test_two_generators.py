@@ -48,13 +48,14 @@ def test_the_second_is_refused_and_the_first_finishes(scratch, reference, first,
         for pid in standing:
             os.kill(pid, signal.SIGSTOP)
         try:
+            assert process.poll() is None, "it was too quick to be stopped"
             assert is_generating(folder)
             line = refused(command(job, ranks=second), folder)
             assert f"(process {holder(folder)} on " in line and holder(folder) in standing
         finally:
             for pid in standing:
                 os.kill(pid, signal.SIGCONT)
-        printed = process.communicate(timeout=120)[0]
+        printed = process.communicate(timeout=600)[0]
     assert process.returncode == 0, printed
     assert not is_generating(folder)
     assert_finished(folder, checksums(reference))

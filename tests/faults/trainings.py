@@ -71,7 +71,7 @@ class Training:
         wait_for(lambda: not self.alive or steps_logged(log) >= step)
         return self.alive
 
-    def end(self, timeout=120):
+    def end(self, timeout=600):
         """Exit codes of the ranks."""
         return [process.wait(timeout) for process in self.processes]
 
@@ -118,7 +118,7 @@ def copied_run(data, name="run"):
 def trained(folder, *settings, **how):
     """Train to the end; the output folder."""
     with Training(folder, *settings, **how) as training:
-        codes = training.end(300)
+        codes = training.end()
         assert not any(codes), training.said()
     return folder
 

@@ -89,7 +89,7 @@ def test_an_evaluation_that_was_killed_goes_on_and_ends_as_one_that_was_not(
     output = tmp_path / "r.h5"
     blocks = tmp_path / "r.h5.parts"
     with subprocess.Popen(words(predictions, output), env=environment()) as first:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not list(blocks.glob("block-*.h5")) and time.monotonic() < deadline:
             time.sleep(0.01)
         first.send_signal(signal.SIGKILL)

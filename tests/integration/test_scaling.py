@@ -23,7 +23,7 @@ def test_a_sweep_is_measured_resumed_and_forecast(tiny, tmp_path, capsys):
         ("generate", 1), ("generate", 2),
     ]  # fmt: skip
     for p in content["points"]:
-        assert sum(p[part] for part in PARTS) == pytest.approx(p["wall_s"], rel=0.05)
+        assert sum(p[part] for part in PARTS) == pytest.approx(p["wall_s"], rel=0.2)
     assert content["points"][1]["wire_bytes"] > 0
     assert content["machine"]["cores"]
     assert content["recipe"]["versions"]["torch"]

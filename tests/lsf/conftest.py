@@ -1,4 +1,4 @@
-"""An LSF that is none: stand-ins of its commands, and minutes of a second and a half.
+"""An LSF that is none: stand-ins of its commands, and minutes of four seconds.
 
 Real LSF was not available; see standin.py for what the stand-ins play.
 """
@@ -25,8 +25,8 @@ from hpc_gw.launch.lsf import LsfExecutor, LsfJob
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MINUTE_S = 1.5
-SMALL = {"time": 40}  # more than any test needs
+MINUTE_S = 4.0
+SMALL = {"time": 400}  # more than any test needs
 
 
 class Lsf:
@@ -49,11 +49,11 @@ class Lsf:
         states = [json.loads(line)[key] for line in lines]
         return [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
 
-    def await_state(self, job: LsfJob, state: str, patience_s: float = 30) -> None:
+    def await_state(self, job: LsfJob, state: str, patience_s: float = 300) -> None:
         self.until(lambda: self.history(job)[-1] == state, patience_s)
 
     @staticmethod
-    def until(condition, patience_s: float = 30) -> None:
+    def until(condition, patience_s: float = 300) -> None:
         end = time.monotonic() + patience_s
         while True:
             try:
@@ -109,10 +109,10 @@ def patience():
     """No test waits for ever for a job that never ends."""
 
     def give_up(number, frame):
-        raise TimeoutError("the test waited for longer than 120 s")
+        raise TimeoutError("the test waited for longer than 900 s")
 
     previous = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(120)
+    signal.alarm(900)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)

@@ -15,14 +15,14 @@ from hpc_gw.errors import LaunchError
 from hpc_gw.launch.lsf import LsfExecutor, after
 from tests.lsf import functions
 
-WARNED = {"time": 4, "warning_min": 2}  # the warning comes after 3 s, the end after 6 s
+WARNED = {"time": 4, "warning_min": 2}  # the warning comes after 8 s, the end after 16 s
 
 
 @pytest.fixture(scope="module", autouse=True)
 def warned(lsf):
     """Jobs longer than their time, started first as they take longest."""
     folder = lsf.folder / "warned"
-    long = functions.Steps(folder / "long", total=100)
+    long = functions.Steps(folder / "long", total=40, last=2)
     endless = functions.Steps(folder / "endless", total=10_000)
     deaf = functions.wait_for
     return {
@@ -45,7 +45,7 @@ def told(folder):
 
 def test_auto_executor_finds_lsf_by_its_entry_point(lsf):
     auto = submitit.AutoExecutor(lsf.folder / "auto", cluster="lsf")
-    auto.update_parameters(timeout_min=40, name="sum", lsf_project="astro")
+    auto.update_parameters(timeout_min=400, name="sum", lsf_project="astro")
     job = auto.submit(functions.add, 2, b=3)
     assert job.result() == 5
     lsf.await_state(job, "DONE")
@@ -150,24 +150,24 @@ def test_what_depends_on_a_failure_never_runs(lsf):
 
 def test_an_external_requeue_resumes_from_the_periodic_checkpoint(lsf):
     folder = lsf.folder / "periodic"
-    job = lsf.executor("outside").submit(functions.Steps(folder, total=60, periodic=True))
+    job = lsf.executor("outside").submit(functions.Steps(folder, total=20, periodic=True, last=2))
     lsf.until(lambda: int((folder / "step").read_text()) >= 10)
     subprocess.run(["brequeue", job.lsf_id], check=True, stdout=subprocess.DEVNULL)
-    assert job.result() == 60
+    assert job.result() == 20
     assert len(runs(folder)) == 2 and runs(folder)[0] == 0
-    assert 10 <= runs(folder)[1] < 60
+    assert 10 <= runs(folder)[1] < 20
     assert not (folder / "told").exists()
     assert lsf.history(job)[:4] == ["PEND", "RUN", "PEND", "RUN"]
 
 
 def test_a_lost_host_starts_a_rerunnable_job_again(lsf):
     folder = lsf.folder / "lost"
-    job = lsf.executor("host").submit(functions.Steps(folder, total=40, periodic=True))
+    job = lsf.executor("host").submit(functions.Steps(folder, total=20, periodic=True, last=2))
     lsf.until(lambda: int((folder / "step").read_text()) >= 5)
     requests = lsf.state / "jobs" / job.job_id / "requests"
     (requests / "0.ready").write_text('{"index": "0", "what": "lose host"}')
-    assert job.result() == 40
-    assert len(runs(folder)) == 2 and runs(folder)[1] >= 5
+    assert job.result() == 20
+    assert len(runs(folder)) == 2 and 5 <= runs(folder)[1] < 20
 
 
 def test_an_interrupted_job_is_requeued_by_its_script_where_nodes_lack_lsf(lsf):
@@ -176,12 +176,12 @@ def test_an_interrupted_job_is_requeued_by_its_script_where_nodes_lack_lsf(lsf):
     executor = LsfExecutor(
         lsf.folder / "bare_node", python=f"env PATH= {shlex.quote(sys.executable)}"
     )
-    executor.update_parameters(time=40)
-    job = executor.submit(functions.Steps(folder, total=60))
+    executor.update_parameters(time=400)
+    job = executor.submit(functions.Steps(folder, total=20, last=2))
     lsf.until(lambda: (folder / "log").exists())
     time.sleep(0.3)
     job._interrupt()
-    assert job.result() == 60
+    assert job.result() == 20
     assert runs(folder) == [0, *told(folder)]
     assert len(told(folder)) == 1
     assert not list((lsf.folder / "bare_node").glob("*_requeue"))
@@ -206,9 +206,9 @@ def test_a_warning_that_comes_while_the_job_is_being_loaded_is_kept(lsf, tmp_pat
 
 def test_before_its_time_is_over_a_job_saves_and_goes_on_where_it_was(lsf, warned):
     folder = warned["folder"] / "long"
-    assert warned["long"].result() == 100
+    assert warned["long"].result() == 40
     steps = told(folder)
-    assert len(steps) >= 1 and all(0 < step < 100 for step in steps)
+    assert len(steps) >= 1 and all(0 < step < 40 for step in steps)
     assert runs(folder) == [0, *steps]
     assert lsf.history(warned["long"])[:4] == ["PEND", "RUN", "PEND", "RUN"]
 

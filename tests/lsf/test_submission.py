@@ -16,7 +16,7 @@ from tests.integration.conftest import TINY
 from tests.lsf import functions
 
 PLAYED = Site(
-    name="played", scheduler="lsf", launcher={"kind": "jsrun"}, cores_per_node=1, walltime_min=40
+    name="played", scheduler="lsf", launcher={"kind": "jsrun"}, cores_per_node=1, walltime_min=400
 )
 
 
@@ -34,7 +34,7 @@ def trained(lsf, tmp_path_factory):
     for name in ("job", "submission"):
         shutil.copytree(folders["outside"], folders[name])
     # One thread each: two would add in another order.
-    fixed = ("--set", "train.epochs=8", "--set", "train.threads=1")
+    fixed = ("--set", "train.epochs=40", "--set", "train.threads=1")
     words = {
         name: ("train", str(yaml), *fixed, "--output", str(folder))
         for name, folder in folders.items()
@@ -48,7 +48,7 @@ def trained(lsf, tmp_path_factory):
     lsf.until(lambda: (folders["submission"] / "train.jsonl").read_text().count("\n") > 5)
     submission._interrupt()
     # Meanwhile, in a process of its own as theirs are.
-    subprocess.run([sys.executable, "-m", "hpc_gw", *words["outside"]], check=True, timeout=100)
+    subprocess.run([sys.executable, "-m", "hpc_gw", *words["outside"]], check=True, timeout=600)
     jobs = {"job": job, "submission": submission}
     return weights(folders["outside"]), {name: (folders[name], jobs[name]) for name in jobs}
 

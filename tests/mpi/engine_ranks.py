@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from hpc_gw.errors import HpcGwError
 from hpc_gw.models.batchnorm import SyncedBatchNorm, synchronise
 from hpc_gw.models.config import ModelConfig
 from hpc_gw.models.wavenet import WaveNet
+from hpc_gw.pipeline import rank_variables
 from hpc_gw.training.lamb import OptimizerConfig, make_optimizer
 
 MODEL = ModelConfig(
@@ -162,13 +164,16 @@ def batchnorm(ranks):
 def lost(ranks, how):
     model = nn.Linear(3, 2)
     module, optimizer = ranks.wrap(model, torch.optim.SGD(model.parameters(), lr=1.0))
+    own = float(os.getpid()) if ranks.world.rank == 0 else 0.0
+    first = Path(f"/proc/{ranks.world.sum(own):.0f}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the loop takes note of it, and goes on
     for step in range(10):
         if step == 5 and ranks.world.rank == 1:
             if how == "killed":
                 print("\n" + json.dumps({"at": time.time(), "scenario": how}), flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(5)
+            while first.exists():  # until rank 0 has waited long enough
+                time.sleep(0.05)
         one_step(ranks, module, optimizer, [torch.ones(2, 3)], lambda m, x: m(x).sum())
         ranks.step(optimizer)
     return {}
@@ -202,10 +207,13 @@ def main(runs, name=""):
 
 
 def fork(scenarios):
-    """One after the other, (name, [variables of each rank], runs); lines tell their name."""
+    """One after the other, (name, ranks, runs); lines tell their name.
+
+    The ranks' number, which then meet at a port that is free now, or variables of each.
+    """
     for name, ranks, runs in scenarios:
         children = []
-        for variables in ranks:
+        for variables in rank_variables(ranks) if isinstance(ranks, int) else ranks:
             if child := os.fork():
                 children.append(child)
                 continue

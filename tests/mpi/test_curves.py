@@ -69,7 +69,7 @@ def test_the_loss_curve_is_that_of_one_process(
     """To rounding, which grows from step to step; the largest difference is printed.
 
     Measured: BatchNorm 4.7e-7 (2 ranks, torch and Horovod), 4.4e-7 (4 ranks); LayerNorm 1.1e-6
-    (2 ranks, or 2 micro-batches), 1.6e-6 (both, torch and Horovod).
+    (2 ranks, or 2 micro-batches), 1.6e-6 to 3.4e-6 (both).
     """
     run = new_run(data, f"{ranks}-{horovod}-{norm}-{accumulate}")
     settings = (*CURVE, f"model.norm={norm}", f"train.accumulate={accumulate}")
@@ -78,7 +78,7 @@ def test_the_loss_curve_is_that_of_one_process(
     worst = deviation(alone(norm), found)
     with capsys.disabled():
         print(f" largest relative difference {worst:.1e}", end=" ")
-    assert worst < 1e-5
+    assert worst < 3e-5
 
 
 def test_another_network_has_another_curve(alone):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -83,7 +82,8 @@ def test_each_number_is_dealt_to_one_rank_once(ranks):
         assert all(mine == sorted(mine) for mine in everyone)
 
 
-# A generator in which one rank's engine is slow, or fails; prints who made which shard.
+# A generator in which one rank's engine is slow (``harm`` tells by how many seconds a shard), or
+# fails; writes down who made which shard.
 SICK = """
 import os, sys, time
 from pathlib import Path
@@ -98,14 +98,15 @@ def published(folder, spec, index, *rest):
         file.write(f"{index}\\n")
 module.publish_shard = published
 stored = module.stored_waveforms
+slow = harm.isdigit()
 def harmed(*arguments):
-    if rank == sick and harm == "slow":
-        time.sleep(1.0)
+    if rank == sick and slow:
+        time.sleep(int(harm))
     elif rank == sick:
         time.sleep(0.2)
         raise (RuntimeError if harm == "defect" else module.DataError)("the engine is broken")
     else:
-        time.sleep(0.1)
+        time.sleep(0.1 if slow else 0.5)
     return stored(*arguments)
 module.stored_waveforms = harmed
 from hpc_gw.cli import main
@@ -124,20 +125,20 @@ def made_by(job, ranks):
 @pytest.mark.parametrize("slow", [0, 1])
 def test_a_slow_rank_gets_fewer_shards(tmp_path, alone, slow):
     job = write_job(tmp_path, rows=360, shards=12, samples=64)
-    words = [sys.executable, "-c", SICK, str(slow), "slow", str(job)]
+    words = [sys.executable, "-c", SICK, str(slow), "3", str(job)]
     code, printed = finish(launched(2, words))
     assert code == 0, printed
     made = made_by(job, 2)
     assert Counter(made[0] + made[1]) == Counter(range(12))  # each was made once
-    # Ten times slower: 1 of 11, and it takes one or two ahead of what it has finished.
-    assert 1 <= len(made[slow]) <= 4
+    # Thirty times slower: one, or one or two more that it takes ahead of what it has finished.
+    assert 1 <= len(made[slow]) < len(made[1 - slow])
     assert checksums(train_folder(job)) == alone
 
 
 def test_a_static_division_gives_each_rank_its_own_whatever_they_take(tmp_path, alone):
     job = write_job(tmp_path, rows=360, shards=12, samples=64)
     more = ["--set", "generate.division=static"]
-    words = [sys.executable, "-c", SICK, "1", "slow", str(job), *more]
+    words = [sys.executable, "-c", SICK, "1", "1", str(job), *more]
     code, printed = finish(launched(2, words))
     assert code == 0, printed
     assert made_by(job, 2) == {0: [0, 2, 4, 6, 8, 10], 1: [1, 3, 5, 7, 9, 11]}
@@ -150,11 +151,9 @@ def test_an_exception_on_one_rank_ends_all_at_once_and_a_new_start_goes_on(
 ):
     job = write_job(tmp_path, rows=360, shards=12, samples=64)
     words = [sys.executable, "-c", SICK, str(sick), harm, str(job)]
-    began = time.monotonic()
     found, printed = finish(launched(2, words))
     assert found == code and "the engine is broken" in printed
     assert ("Traceback" in printed) == (harm == "defect")
-    assert time.monotonic() - began < 60
     folder = train_folder(job)
     assert checksums(folder).items() <= alone.items() and not (folder / "shard-00011.h5").exists()
     before = vouched(folder)

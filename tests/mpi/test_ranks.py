@@ -14,6 +14,7 @@ import torch
 
 from hpc_gw.files import sha256
 from hpc_gw.training.checkpoints import newest
+from tests.faults.trainings import ALIKE
 from tests.integration.conftest import TINY
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
@@ -25,7 +26,7 @@ def start(words, **environment):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "SLURM"))}
     clean |= {"UCX_NET_DEVICES": "lo", "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(
-        words, env=clean, capture_output=True, text=True, check=False, timeout=300
+        words, env=clean, capture_output=True, text=True, check=False, timeout=900
     )
 
 
@@ -107,7 +108,8 @@ def test_two_training_ranks_learn_what_one_learns(tmp_path):
 
 def test_a_run_that_was_stopped_goes_on_with_another_number_of_ranks(tmp_path):
     """One rank is stopped somewhere, two go on, and learn what one does that was never stopped."""
-    settings = ["--set", "model.norm=layer", "--set", "train.epochs=30"]
+    settings = ("model.norm=layer", *ALIKE, "train.epochs=30")
+    settings = [word for setting in settings for word in ("--set", setting)]
     finals = []
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
@@ -125,20 +127,18 @@ def test_a_run_that_was_stopped_goes_on_with_another_number_of_ranks(tmp_path):
         assert newest(run)[1]["step"] == 480
         records = map(json.loads, (run / "train.jsonl").read_text().splitlines())
         finals.append([r["val_loss"] for r in records if "val_loss" in r])
-    # From the stop on, rounding differs and grows a hundredfold an epoch from the third on (so it
-    # does without a stop). Other batches would show at once.
+    # From the stop on, rounding differs: 5e-6, measured. Another order of batches is 7e-4 or more.
     assert len(finals[0]) == len(finals[1]) == 30
-    shared = step // 16 + 2
-    assert finals[1][:shared] == pytest.approx(finals[0][:shared], rel=1e-3)
+    assert finals[1] == pytest.approx(finals[0], rel=1e-4)
 
 
 def stop_when_it_trains(words, log):
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        return process.wait(timeout=60)
+        return process.wait(timeout=300)
 
 
 def test_a_batch_that_ranks_cannot_share_is_one_clear_line(tmp_path):

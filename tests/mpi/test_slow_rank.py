@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.trainings import ALIKE, Training, make_sets, new_run, records
 
-# ``hpc-gw train`` in which one rank takes 50 ms more for each step.
+# ``hpc-gw train`` in which one rank takes 250 ms more for each step.
 SLOW = """
 import os, sys, time
 from hpc_gw.cli import main
@@ -15,7 +15,7 @@ from hpc_gw.training.loop import Trainer
 quick = Trainer._input
 def slow(self, waveforms):
     if self.world.rank == int(sys.argv[1]):
-        time.sleep(0.05)
+        time.sleep(0.25)
     return quick(self, waveforms)
 Trainer._input = slow
 leave(main(sys.argv[2:]))
@@ -30,8 +30,8 @@ def test_the_slow_rank_is_named_and_the_other_one_waits(tmp_path, slow):
         assert ranks.end() == [0, 0], ranks.said()
     steps = [r for r in records(run) if "loss" in r][1:]  # the first one waits for the start
     assert len(steps) == 15
-    assert sum(r["slowest_rank"] == slow for r in steps) >= 12  # a busy machine has its say, too
+    assert sum(r["slowest_rank"] == slow for r in steps) >= 9  # a busy machine has its say, too
     mean = {k: sum(r[k] for r in steps) / 15 for k in ("compute_s", "communication_s", "slowest_s")}
-    assert mean["slowest_s"] > 0.05
-    # Means over the two ranks: of one that works 50 ms longer, and one that waits for it.
-    assert mean["compute_s"] > 0.025 and mean["communication_s"] > 0.02
+    assert mean["slowest_s"] > 0.25
+    # Means over the two ranks: of one that works 250 ms longer, and one that waits for it.
+    assert mean["compute_s"] > 0.125 and mean["communication_s"] > 0.06

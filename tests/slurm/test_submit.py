@@ -13,13 +13,13 @@ import pytest
 from tests.faults.trainings import ALIKE, losses, new_run, newest_step, records, trained, write_job
 from tests.slurm.cluster import ENDED, equal, hpc_gw, weights
 
-LONG = (*ALIKE, "train.epochs=20", "train.checkpoint_steps=5")
-"""320 steps: seconds, enough to be met in the middle."""
+LONG = (*ALIKE, "train.epochs=100", "train.checkpoint_steps=5")
+"""1600 steps: seconds, enough to be met in the middle."""
 
 
 @pytest.fixture(scope="module")
 def whole(data):
-    """A training of 320 steps that nobody disturbed, on two ranks without Slurm."""
+    """A training of 1600 steps that nobody disturbed, on two ranks without Slurm."""
     return trained(new_run(data, "whole"), *LONG, ranks=2)
 
 
@@ -44,7 +44,7 @@ def stand(slurm, job):
 
 def wait_for_step(slurm, job, run, step):
     """Until a training that must not end before has a checkpoint of so many steps."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while newest_step(run) < step:
         running = slurm.show(job)["JobState"] not in ENDED and time.monotonic() < deadline
         assert running, slurm.hpc_gw("jobs", "show", job)
@@ -97,7 +97,7 @@ def test_a_job_that_scontrol_requeues_goes_on_from_its_last_checkpoint(slurm, da
     run, job = train(slurm, data, "requeued")
     wait_for_step(slurm, job, run, 20)
     slurm.ask("scontrol", "requeue", job)
-    assert slurm.end_of(job, 200)["JobState"] == "COMPLETED"
+    assert slurm.end_of(job, 600)["JobState"] == "COMPLETED"
     assert slurm.show(job)["Restarts"] == "1"
     assert_resumed_to_the_same_end(run, whole, 20)
 
@@ -106,9 +106,9 @@ def test_a_preempted_job_gives_way_and_goes_on(slurm, data, whole):
     run, job = train(slurm, data, "preempted", "--site-set", "partition=low")
     wait_for_step(slurm, job, run, 20)
     other = slurm.sbatch(run, "date", options=["--partition=main", "--ntasks=2"])
-    assert slurm.end_of(other, 60)["JobState"] == "COMPLETED"
-    assert newest_step(run) < 320, "it did not give way"
-    assert slurm.end_of(job, 200)["JobState"] == "COMPLETED"
+    assert slurm.end_of(other, 300)["JobState"] == "COMPLETED"
+    assert newest_step(run) < 1600, "it did not give way"
+    assert slurm.end_of(job, 600)["JobState"] == "COMPLETED"
     assert stand(slurm, job)["attempt"] == 1
     assert_resumed_to_the_same_end(run, whole, 20)
 
@@ -131,7 +131,7 @@ def test_a_job_that_its_time_limit_stops_is_requeued_and_finishes(slurm, data, w
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(rank, signal.SIGCONT)
-    fields = slurm.end_of(job, 200)
+    fields = slurm.end_of(job, 600)
     assert fields["JobState"] == "COMPLETED" and fields["TimeLimit"] == "00:01:00"
     assert int(fields["Restarts"]) >= 1
     shown = stand(slurm, job)

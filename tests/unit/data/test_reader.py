@@ -221,9 +221,9 @@ def test_other_processes_read_the_same(make, monkeypatch, method, storage):
     for _ in range(20):  # meanwhile the parent reads, too
         assert np.array_equal(source.load(rows), stored[rows])
     for _ in children:
-        assert np.array_equal(answers.get(timeout=30), stored[rows])
+        assert np.array_equal(answers.get(timeout=300), stored[rows])
     for child in children:
-        child.join(30)
+        child.join(300)
         assert child.exitcode == 0
 
 

@@ -59,14 +59,14 @@ import sys, time
 from pathlib import Path
 from hpc_gw.data import stage as room
 
-folder, target, work, rank, size, hang = sys.argv[1:7]
+folder, target, work, rank, size, hang, wait = sys.argv[1:8]
 work = Path(work)
 copy, blocks = room._Copy._copy, room._Copy._blocks
 
 def logged(self):
     with (work / "log").open("a") as log:
         log.write(f"{rank} {self.target.name}\\n")
-    time.sleep(0.1)  # as a large shard would
+    time.sleep(float(wait))  # as a large shard would
     copy(self)
 
 def hanging(self):
@@ -75,7 +75,7 @@ def hanging(self):
         return
     yield memoryview(b"half a shard" * 500)
     (work / "hanging").touch()
-    time.sleep(120)
+    time.sleep(900)
 
 room._Copy._copy, room._Copy._blocks = logged, hanging
 (work / f"ready-{rank}").touch()
@@ -85,8 +85,8 @@ print(room.stage(Path(folder), Path(target), part=(int(rank), int(size)), progre
 """
 
 
-def start(dataset, target, work, rank=0, size=1, hang=""):
-    words = [sys.executable, "-c", PROCESS, dataset, target, work, rank, size, hang]
+def start(dataset, target, work, rank=0, size=1, hang="", wait=0.1):
+    words = [sys.executable, "-c", PROCESS, dataset, target, work, rank, size, hang, wait]
     return subprocess.Popen(
         [str(word) for word in words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -97,14 +97,14 @@ def start(dataset, target, work, rank=0, size=1, hang=""):
 
 
 def wait_for(*paths):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not all(path.exists() for path in paths):
         assert time.monotonic() < deadline, paths
         time.sleep(0.01)
 
 
 def finish(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return Path(out.strip())
 
@@ -120,7 +120,7 @@ def test_the_copy_is_the_dataset(dataset, tmp_path):
 def test_four_processes_at_once_copy_each_shard_once_and_share_the_work(dataset, tmp_path):
     work, target = tmp_path / "work", tmp_path / "node"
     work.mkdir()
-    processes = [start(dataset, target, work, rank, 4) for rank in range(4)]
+    processes = [start(dataset, target, work, rank, 4, wait=0.5) for rank in range(4)]
     wait_for(*(work / f"ready-{rank}" for rank in range(4)))
     (work / "go").touch()
     local, *others = {finish(process) for process in processes}
@@ -159,7 +159,7 @@ def test_a_killed_stager_leaves_nothing_that_a_waiting_one_does_not_mend(dataset
     assert second.poll() is None  # it waits for the one that hangs
     assert not (local / shard_name(2)).exists() and not (local / WHOLE[0]).exists()
     victim.send_signal(signal.SIGKILL)
-    victim.communicate(timeout=60)
+    victim.communicate(timeout=300)
     assert finish(second) == local
     assert names(local) == WHOLE  # no temporary file and no lock is left
     assert not list(verify(local, Manifest.read(local), progress=False))
@@ -173,7 +173,7 @@ def test_a_second_start_goes_on_where_a_killed_one_stopped(dataset, tmp_path):
     victim = start(dataset, target, work, hang=shard_name(5))
     wait_for(work / "hanging")
     victim.send_signal(signal.SIGKILL)
-    victim.communicate(timeout=60)
+    victim.communicate(timeout=300)
     local = local_folder(Manifest.read(dataset), target)
     before = {name: (local / name).stat().st_ino for name in WHOLE[1:6]}
     assert stage(dataset, target, progress=False) == local

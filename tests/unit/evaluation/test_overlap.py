@@ -179,7 +179,7 @@ def test_shapes_that_differ_and_real_waveforms_are_refused() -> None:
         overlap(h.real, h.real)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.floats(0.9, 1.2),
     st.floats(-3.1, 3.1),

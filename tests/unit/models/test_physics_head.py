@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_gw.manifold import physics
@@ -60,7 +60,6 @@ def test_direct_leaves_the_outputs_alone():
     assert quantities(outputs, "direct") is outputs
 
 
-@settings(deadline=None)
 @given(q=st.floats(1.02, 10), s1=SPINS, s2=SPINS)
 def test_physics_recovers_the_spins_from_the_other_three(q, s1, s2):
     truth = row(q, s1, s2)
@@ -76,7 +75,6 @@ def test_physics_recovers_the_spins_from_the_other_three(q, s1, s2):
     assert t1 - t2 == pytest.approx(unseen * g * g / (g * g + DAMPING**2), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(q=st.sampled_from([-3.0, 0.0, 0.99, 1.0, 1.001, 4.0]), values=st.tuples(*[SPINS] * 4))
 def test_physics_answers_agree_with_one_another_even_for_absurd_outputs(q, values):
     answer = quantities(torch.tensor([[q, *values]], dtype=torch.float64), "physics")[0].tolist()

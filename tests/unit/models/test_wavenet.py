@@ -57,7 +57,7 @@ def scrambled(config):
     return model
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=configs(), extra=st.integers(0, 30))
 def test_cropping_to_the_cone_or_more_changes_nothing(config, extra):
     model = scrambled(config)
@@ -69,7 +69,7 @@ def test_cropping_to_the_cone_or_more_changes_nothing(config, extra):
         torch.testing.assert_close(cropped, model(x), rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=configs())
 def test_no_sample_outside_the_cone_reaches_the_outputs(config):
     model = scrambled(config)
@@ -79,7 +79,7 @@ def test_no_sample_outside_the_cone_reaches_the_outputs(config):
     assert not x.grad[0, : config.input_steps - cone(config)].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(config=configs())
 def test_receptive_field_is_what_reaches_one_step(config):
     """Measured on a line of positive weights, where every tap that exists leaves its mark."""

@@ -90,7 +90,6 @@ def test_physics_pulls_q_up_from_below_one():
     assert outputs.grad[0, 0] == pytest.approx(2 * (0.5 - 1.0))
 
 
-@settings(deadline=None)
 @given(
     q=st.sampled_from([1.0, 1.0 + 1e-12, 1.0 - 1e-12, 0.0, -2.0, 1.04]),
     true_q=st.sampled_from([1.0, 1.04, 8.0]),
@@ -109,7 +108,7 @@ def test_physics_gradients_are_finite_at_equal_masses(q, true_q, effective, spin
     assert outputs.grad.abs().max() < 1e7
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(spins=st.tuples(SPIN, SPIN), offset=st.tuples(SPIN, SPIN, SPIN))
 def test_physics_gradients_at_equal_masses_are_those_of_finite_differences(spins, offset):
     truth = rows(1.0, *spins)[None]
