@@ -1,30 +1,18 @@
 """Triton's kernels of the residual block against its modules; skipped where there is no GPU."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
 
-from hpc_gw.models.block import Block
-from hpc_gw.models.presets import COMPACT
 from hpc_gw.models.recompute import recomputed
+from tests.unit.models.blocks import NORMS, make, results
+from tests.unit.models.blocks import SHAPES as EVERYWHERE
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 pytest.importorskip("triton")
 
-NORMS = ("none", "batch", "layer")
-SHAPES = {
-    # channels in, C, G, B, S, kernel, dilation
-    "compact": (32, 32, 32, 64, 48, 2, 4),
-    "published": (16, 16, 32, 2, 10_254, 2, 16),
-    "one to the right": (5, 6, 7, 3, 20, 2, 1),
-    "odd kernel": (3, 16, 20, 2, 33, 3, 2),
-    "even kernel": (4, 5, 8, 2, 30, 4, 3),
-    "longer than the input": (4, 12, 9, 3, 30, 2, 40),
-    "one waveform of one channel": (1, 16, 32, 1, 64, 2, 8),
-    "wide": (40, 33, 48, 17, 24, 3, 2),
-}
+SHAPES = {**EVERYWHERE, "published": (16, 16, 32, 2, 10_254, 2, 16)}
 
 
 @pytest.fixture(autouse=True)
@@ -38,28 +26,11 @@ def full_float32():
 
 def pair(norm, shape, dtype=torch.float32):
     """A block by the kernels, the same by its modules, and an input."""
-    inputs, channels, gates, batch, steps, kernel, dilation = shape
-    config = dataclasses.replace(
-        COMPACT, norm=norm, kernel=kernel, residual_channels=channels, gate_channels=gates
-    )
-    torch.manual_seed(3)
-    block = Block(config, inputs, dilation).to("cuda", dtype)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.add_(0.2 * torch.randn_like(p))
+    block, x = make(norm, shape, dtype, "cuda")
     block.triton = True
     other = copy.deepcopy(block)
     other.fused = False
-    return block, other, torch.randn(batch, inputs, steps, device="cuda", dtype=dtype)
-
-
-def results(block, x, call=None):
-    torch.manual_seed(4)
-    x = x.detach().requires_grad_()
-    outputs = (call or block)(x)
-    seeds = [torch.randn(y.shape, device="cuda", dtype=y.dtype) for y in outputs]
-    gradients = torch.autograd.grad(outputs, [x, *block.parameters()], seeds)
-    return [y.detach() for y in outputs], gradients
+    return block, other, x
 
 
 def distance(found, expected):

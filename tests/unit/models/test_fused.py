@@ -10,24 +10,14 @@ import sys
 import pytest
 import torch
 
-from hpc_gw.models.block import Block
 from hpc_gw.models.fused import gate, to_plain
 from hpc_gw.models.presets import COMPACT
 from hpc_gw.models.recompute import recomputed
 from hpc_gw.models.wavenet import WaveNet
+from tests.unit.models.blocks import NORMS, make, results
+from tests.unit.models.blocks import SHAPES as EVERYWHERE
 
-NORMS = ("none", "batch", "layer")
-SHAPES = {
-    # channels in, C, G, B, S, kernel, dilation
-    "compact": (32, 32, 32, 4, 48, 2, 4),
-    "one to the right": (5, 6, 7, 3, 20, 2, 1),
-    "odd kernel": (3, 16, 20, 2, 33, 3, 2),
-    "even kernel": (4, 5, 8, 2, 30, 4, 3),
-    "longer than the input": (4, 12, 9, 3, 30, 2, 40),
-    "one waveform of one channel": (1, 16, 32, 1, 64, 2, 8),
-    "wide": (40, 33, 48, 17, 24, 3, 2),
-    "wide and long": (40, 33, 48, 2, 2500, 2, 2),
-}
+SHAPES = {**EVERYWHERE, "wide and long": (40, 33, 48, 2, 2500, 2, 2)}
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
@@ -35,31 +25,6 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 def any_size(monkeypatch):
     """Inputs too small to pay are computed by the fused way all the same."""
     monkeypatch.setattr("hpc_gw.models.block.FEWEST", 0)
-
-
-def make(norm, shape, dtype):
-    """A block with nothing at its start value, and an input."""
-    inputs, channels, gates, batch, steps, kernel, dilation = shape
-    config = dataclasses.replace(
-        COMPACT, norm=norm, kernel=kernel, residual_channels=channels, gate_channels=gates
-    )
-    torch.manual_seed(3)
-    block = Block(config, inputs, dilation).to(dtype)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.add_(0.2 * torch.randn_like(p))
-    return block, torch.randn(batch, inputs, steps, dtype=dtype)
-
-
-def results(block, x, call=None):
-    """Both outputs and the gradients of a sum over them, of x and of all parameters."""
-    torch.manual_seed(4)
-    x = x.detach().requires_grad_()
-    outputs = (call or block)(x)
-    seeds = [torch.randn(y.shape, dtype=y.dtype) for y in outputs]
-    inputs = [x, *block.parameters()]
-    gradients = torch.autograd.grad(outputs, inputs, seeds)
-    return [y.detach() for y in outputs], gradients
 
 
 def eager(block):
