@@ -28,7 +28,7 @@ def compare_verb(verbs: Verbs) -> None:
         "--model",
         type=Path,
         metavar="CHECKPOINT",
-        help="best.pt of a run, or the name of a shipped network; default: compact",
+        help="best.pt of a run, or the name of a shipped network; default: robust",
     )
     compare.add_argument(
         "--surrogate",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpc_gw.cli_data import Arguments, Verbs, alone, engine_config, engine_options
 from hpc_gw.errors import ConfigError
+from hpc_gw.files import kind_of
 
 
 def predict_verb(verbs: Verbs) -> None:
@@ -58,7 +59,7 @@ def _predict(arguments: Arguments) -> None:
     for path in map(Path, data):
         if path.suffix == ".pt":
             raise ConfigError(f"{path}: is a checkpoint; name it with --model {path}")
-    folders = [path for path in map(Path, data) if path.is_dir()]
+    folders = [Path(name) for name in data if kind_of(name) == "folder"]
     if not folders:
         _ask(arguments)
         return
@@ -69,6 +70,11 @@ def _predict(arguments: Arguments) -> None:
             f"{folders[0]}: is a folder; give one set, without --plot, --json, --extend, "
             f"--refine, --order, --total-mass and --distance, which are for waveforms, or name a "
             f"row, as {folders[0]}:0"
+        )
+    if arguments.surrogate or arguments.engine != "surrogate":
+        raise ConfigError(
+            f"{folders[0]}: is a folder, whose predictions make no waveforms; leave out --engine "
+            f"and --surrogate, or give them to hpc-gw overlap"
         )
     from hpc_gw import assess  # noqa: PLC0415
     from hpc_gw.distributed import any_world  # noqa: PLC0415
@@ -97,7 +103,7 @@ def _ask(arguments: Arguments) -> None:
         options=ReadOptions(arguments.order, arguments.total_mass, arguments.distance),
     )
     if arguments.json:
-        print(json.dumps([answer.to_dict() for answer in answers], indent=1))
+        print(json.dumps([answer.to_dict() for answer in answers], indent=1, allow_nan=False))
     else:
         print("\n".join(str(answer) for answer in answers))
         if arguments.plot:

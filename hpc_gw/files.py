@@ -13,10 +13,11 @@ import json
 import math
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hpc_gw.errors import ConfigError, DataError, StorageError
 
@@ -107,6 +108,18 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from error
+
+
+def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder"] | None:
+    """What a name stands for; ``None`` for nothing, and for a name that no file can have.
+
+    ``Path.exists`` raises OSError for names of more than 255 characters.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return "folder" if stat.S_ISDIR(mode) else "file"
 
 
 def readable_bytes(count: int) -> str:

@@ -30,7 +30,14 @@ from hpc_gw.evaluation.evaluate import clip, domain
 from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.files import sha256
 from hpc_gw.manifold.physics import with_effective_spins
-from hpc_gw.pretrained import Network, answers_of, checkpoint_path, load_card, load_network
+from hpc_gw.pretrained import (
+    FOR_FILES,
+    Network,
+    Reader,
+    answers_of,
+    checkpoint_path,
+    pretrained_path,
+)
 from hpc_gw.provenance import recipe
 from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
 from hpc_gw.waveforms.engines import EngineConfig, load_engine
@@ -116,9 +123,17 @@ class Generalisation:
     judgements: tuple[Judgement, ...]
     recipe: dict[str, Any]
 
+    network: str
+    """Name of the checkpoint's file."""
+
+    notes: tuple[str, ...] = ()
+    """What is to be known of the network."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
+            "network": self.network,
+            "notes": list(self.notes),
             "quantities": list(QUANTITIES),
             "overlaps": list(OVERLAPS),
             "points": self.points.tolist(),
@@ -146,11 +161,12 @@ class Generalisation:
     def _remarks(self) -> list[str]:
         said = [
             f"{len(self.points):,} points theta = (q, s1, s2), evenly spread; theta' is the "
-            f"network's answer to the engine's waveform h_E(theta).",
+            f"answer of {self.network} to the engine's waveform h_E(theta).",
             "First table: lower quartile / median / upper quartile of 1 - overlap; surrogate: of "
             "h_E(theta) and h_sur(theta), parameters: of h_sur(theta) and h_sur(theta'), answer: "
             "of h_E(theta) and h_sur(theta').",
             "Second table: median of |answer - truth|, in brackets the median of answer - truth.",
+            *(f"{note}." for note in self.notes),
         ]
         for found in self.judgements:
             counts = (
@@ -194,19 +210,21 @@ def generalise(
     Args:
         engines: what makes the waveforms that the network reads.
         points: float64 (N, 3), rows (q, s1, s2).
-        checkpoint: of the network; the shipped one by default.
+        checkpoint: of the network; by default the shipped one that reads files.
         surrogate: makes the waveforms of truths and answers; the default surrogate if None.
         batch: waveforms at once.
         progress: show a bar for each engine.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
+        DataError: its card cannot be read.
         MissingDependencyError: an engine's package is not installed.
         ParameterError: a point outside the surrogate's domain or the physical one, or an engine
             that has a waveform at none of them.
     """
-    network, card = load_network(checkpoint), load_card(checkpoint)
-    peak = float((card or {}).get("files", {}).get("peak", 0.0))
+    weights = checkpoint_path(checkpoint) if checkpoint else pretrained_path(FOR_FILES)
+    reader = Reader(weights)
+    network, peak = reader.network, reader.peak
     own = surrogate or EngineConfig()
     first = min(network.grid.t_min, T_MIN) - ROOM[0]
     lead = int(np.ceil((T_MIN - first) / DT))
@@ -219,10 +237,10 @@ def generalise(
     for config, engine in zip(configs, loaded, strict=True):
         desk = _Desk(engine, judge, network, peak, lead)
         found.append(desk.judged(config.kind, points, batch=batch, progress=progress))
-    weights = checkpoint_path(checkpoint)
     inputs = {weights.name: sha256(weights), "surrogate": judge.checksum}
     settings = {"engines": to_dict(configs), "points": len(points), "peak": peak}
-    return Generalisation(points, tuple(found), recipe(config=settings, inputs=inputs))
+    made_by = recipe(config=settings, inputs=inputs)
+    return Generalisation(points, tuple(found), made_by, weights.name, reader.notes)
 
 
 @dataclass(frozen=True, eq=False)

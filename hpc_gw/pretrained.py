@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import sys
 from dataclasses import dataclass
 from importlib import resources
@@ -21,22 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpc_gw.card import accuracy, error_intervals, files_part, limits, training_part
 from hpc_gw.card_page import write_page
 from hpc_gw.config import build
-from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
 from hpc_gw.evaluation.examine import calibrate, examiner
 from hpc_gw.evaluation.outside import Calibration
-from hpc_gw.evaluation.records import Results
 from hpc_gw.evaluation.results import read_results
-from hpc_gw.evaluation.statistics import failures_as_zero
-from hpc_gw.files import read_json, sha256, write_json
+from hpc_gw.files import kind_of, published, read_json, sha256, write_json
 from hpc_gw.manifold.physics import with_effective_spins
 from hpc_gw.manifold.populations import DrawsConfig
 from hpc_gw.models.physics_head import quantities
 from hpc_gw.models.wavenet import WaveNet
 from hpc_gw.training.augment import AugmentConfig, noise
-from hpc_gw.training.checkpoint import load, load_model, publish, to_bytes
+from hpc_gw.training.checkpoint import load, load_model, to_bytes
 from hpc_gw.training.losses import LossConfig
 from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
 from hpc_gw.waveforms.engines import EngineConfig, load_engine
@@ -51,21 +48,14 @@ FOR_FILES = "robust"
 KEPT = ("model", "weights", "step", "train", "data", "context", "recipe")
 """What a shipped checkpoint keeps."""
 
-BINS = (1.0, 1.25, 2.0, 4.0, np.inf)
-"""Edges of predicted q, between which errors are gathered."""
-
 FILES = 4096
 """Random waveforms that are read as files are, for the uncertainties of ``hpc-gw predict``."""
 
+FILES_SEED = 20_200_425
+"""Of these waveforms and their noise: not one that jobs begin with, whose rows are trained on."""
+
 FILES_NOISE = AugmentConfig(snr=(1000.0, 1000.0), noisy=1.0)
 """White noise that is added to them: it moves answers about as far as another model's waveform."""
-
-LIMITS = (
-    "Trained on q in [1, 8] and spins in [-0.8, 0.8]: outside of them an answer means nothing.",
-    "Reads h22 in r h / M from -10000 M to +130 M about its peak.",
-    "Near q = 1 the bodies are alike: sigma_eff is found, the difference of the spins hardly.",
-    "Knows waveforms of the surrogate that it was trained on, without noise, one mode: not NR.",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +81,7 @@ def pretrained_path(name: str = DEFAULT) -> Path:
     """
     folder = Path(str(resources.files("hpc_gw.models") / "weights"))
     path = folder / f"{name}.pt"
-    if not path.is_file():
+    if kind_of(path) != "file":
         names = ", ".join(sorted(p.stem for p in folder.glob("*.pt"))) or "none"
         raise CheckpointError(f"{name}: no network of that name is shipped; there is: {names}")
     return path
@@ -106,7 +96,7 @@ def checkpoint_path(given: Path | None = None) -> Path:
     if given is None:
         return pretrained_path()
     bare = len(given.parts) == 1 and not given.suffix
-    return pretrained_path(given.name) if bare and not given.exists() else given
+    return pretrained_path(given.name) if bare and kind_of(given) is None else given
 
 
 def load_card(checkpoint: Path | None = None) -> dict[str, Any] | None:
@@ -142,14 +132,28 @@ class Reader:
         path: of the checkpoint.
         network: at ``path``.
         card: beside it, or None.
-        peak: where files' peaks are put [M].
+        files: what the card says of waveforms from files.
+        peak: where their peaks are put [M].
         known: when an input is outside, or None.
+        notes: that a card beside it is of another checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        DataError: its card cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.network, self.card = path, load_network(path), load_card(path)
-        self.peak = float((self.card or {}).get("files", {}).get("peak", 0.0))
+        self.notes: tuple[str, ...] = ()
+        self.files = files_part(self.card)
+        self.peak = self.files.peak
         self.known = Calibration.of_card(self.card)
+        beside = path.with_suffix(".json")
+        if self.card is None and beside.is_file():
+            self.notes = (
+                f"{beside.name} is not the card of this {path.name}, whose checksum is another: "
+                f"it has no brackets",
+            )
 
 
 @torch.no_grad()
@@ -161,7 +165,7 @@ def answers_of(network: Network, h22: np.ndarray) -> np.ndarray:
 
 
 def judge_files(
-    network: Network, engine: EngineConfig, count: int | None = None, seed: int = 0
+    network: Network, engine: EngineConfig, count: int | None = None, seed: int = FILES_SEED
 ) -> dict[str, Any]:
     """How a network answers waveforms that are read as files are: their peak is looked for.
 
@@ -172,6 +176,7 @@ def judge_files(
     Args:
         network: to be judged.
         engine: makes ``count`` random waveforms (``FILES``), at 0.5 M.
+        seed: of them and of their noise.
 
     Returns:
         ``peak`` [M], ``waveforms``, and ``by_predicted_q`` (``error_intervals``).
@@ -206,52 +211,6 @@ def judge_outside(network: Network, engine: EngineConfig, peak: float) -> Calibr
     return calibrate(desk, counts=(2 * FILES, FILES // 2))
 
 
-def error_intervals(truth: np.ndarray, answer: np.ndarray) -> list[dict[str, Any]]:
-    """5 % and 95 % quantiles of answer - truth, (N, 5) both, for each of ``BINS`` of answered q.
-
-    Binned by the answer, as that is what one knows of a waveform. Rows that are not finite belong
-    to no bin.
-    """
-    q, error = answer[:, 0], answer - truth
-    found = []
-    for low, high in itertools.pairwise(BINS):
-        rows = error[(q >= low) & (q < high) & np.isfinite(error).all(axis=1)]
-        if len(rows):
-            ends = np.quantile(rows, (0.05, 0.95), axis=0).T.tolist()
-            upper = float(high) if np.isfinite(high) else None
-            by_name = dict(zip(QUANTITIES, ends, strict=True))
-            found.append({"q_low": low, "q_high": upper, "count": len(rows), "errors": by_name})
-    return found
-
-
-def accuracy(results: Results, table: Any) -> dict[str, Any]:
-    """Numbers of the card: errors, overlaps, and the report's own Table 1."""
-    predictions = results.predictions
-    size = np.abs(predictions.prediction - predictions.truth)
-    size = np.where(np.isfinite(size), size, np.inf)  # a failure is the worst
-    ranks = {"median": 0.5, "p90": 0.9}
-    found: dict[str, Any] = {
-        "waveforms": len(predictions),
-        "failures": int((~np.isfinite(predictions.prediction)).any(axis=1).sum()),
-        "abs_error": {
-            name: {
-                key: _finite(np.quantile(size[:, i], level, method="higher"))
-                for key, level in ranks.items()
-            }
-            for i, name in enumerate(QUANTITIES)
-        },
-    }
-    value = failures_as_zero(results.overlaps.overlap)
-    levels = (0.0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
-    found["overlap_quantiles"] = {f"{p:g}": float(np.quantile(value, p)) for p in levels}
-    found["table1"] = table
-    return found
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def make_pretrained(run: Path, folder: Path, name: str | None = None) -> dict[str, Any]:
     """Write ``<name>.pt`` and ``<name>.json`` of a finished run; returns the card.
 
@@ -276,36 +235,33 @@ def make_pretrained(run: Path, folder: Path, name: str | None = None) -> dict[st
 def write_pretrained(
     content: dict[str, Any], folder: Path, name: str | None, numbers: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write both files from a checkpoint's content and the ``accuracy`` of its network."""
+    """Write both files from a checkpoint's content and the ``accuracy`` of its network.
+
+    What was there stays whole until all is computed.
+    """
     label = name or str(content["context"]["name"])
-    weights = folder / f"{label}.pt"
-    publish(weights, to_bytes({key: content[key] for key in KEPT}))
-    data, train = content["data"]["train"], content["train"]
-    file = content["context"]["engine"]["file"] or "embedded"
-    network, engine = load_network(weights), EngineConfig(file=file)
-    files = judge_files(network, engine)
-    card = {
-        "name": label,
-        "sha256": sha256(weights),
-        "bytes": weights.stat().st_size,
-        "created": content["recipe"]["created"],
-        "command": f"hpc-gw run jobs/{content['context']['name']}.yaml",
-        "weights": sum(value.numel() for value in content["weights"].values()),
-        "training": {
-            "waveforms": data["population"].get("count"),
-            "epochs": train["epochs"],
-            "batch": train["batch"],
-            "seed": train["seed"],
-            "steps": content["step"],
-        },
-        "engine": {"name": data["engine"], "sha256": data["engine_checksum"]},
-        "accuracy": numbers,
-        "files": files,
-        "outside": judge_outside(network, engine, files["peak"]).to_dict(),
-        "limits": list(LIMITS),
-        "recipe": content["recipe"],
-    }
-    write_json(weights.with_suffix(".json"), card)
+    final = folder / f"{label}.pt"
+    data, file = content["data"]["train"], content["context"]["engine"]["file"] or "embedded"
+    with published(final) as weights:  # judged under another name: both files come at the end
+        weights.write_bytes(to_bytes({key: content[key] for key in KEPT}))
+        network, engine = load_network(weights), EngineConfig(file=file)
+        files = judge_files(network, engine)
+        card = {
+            "name": label,
+            "sha256": sha256(weights),
+            "bytes": weights.stat().st_size,
+            "created": content["recipe"]["created"],
+            "command": f"hpc-gw run jobs/{content['context']['name']}.yaml",
+            "weights": sum(value.numel() for value in content["weights"].values()),
+            "training": training_part(content),
+            "engine": {"name": data["engine"], "sha256": data["engine_checksum"]},
+            "accuracy": numbers,
+            "files": files,
+            "outside": judge_outside(network, engine, files["peak"]).to_dict(),
+            "limits": limits(content),
+            "recipe": content["recipe"],
+        }
+        write_json(final.with_suffix(".json"), card)
     return card
 
 

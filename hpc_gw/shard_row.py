@@ -11,6 +11,7 @@ from hpc_gw.constants import QUANTITIES
 from hpc_gw.data.manifest import Manifest
 from hpc_gw.data.sources import ShardSource, truths
 from hpc_gw.errors import DataError
+from hpc_gw.files import kind_of
 from hpc_gw.waveforms.columns import Columns, columns_of
 from hpc_gw.waveforms.timegrid import TimeGrid
 
@@ -34,7 +35,7 @@ class ShardRow:
 def row_of(spec: str) -> tuple[Path, str] | None:
     """Folder and row, not yet a number, of ``FOLDER:ROW``; None for anything else."""
     folder, sign, row = spec.rpartition(":")
-    if not sign or Path(spec).exists() or not Path(folder).is_dir():
+    if not sign or kind_of(spec) or kind_of(folder) != "folder":
         return None
     return Path(folder), row
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -17,15 +16,10 @@ from scipy.signal import hilbert
 
 from hpc_gw.errors import DataError
 from hpc_gw.waveforms.continuation import continued
-from hpc_gw.waveforms.lowpass import (
-    NOTICEABLE,
-    QUIET_NOISE,
-    Noise,
-    lowpass_matrix,
-    lowpassed,
-    noise_level,
-)
-from hpc_gw.waveforms.timegrid import TimeGrid
+from hpc_gw.waveforms.lowpass import NOTICEABLE, QUIET_NOISE, Noise, lowpassed, noise_level
+from hpc_gw.waveforms.peak import look_at, lost, peak_time
+
+__all__ = ["Columns", "columns_of", "onto_grid", "peak_time"]
 
 PEAKS = (0.05, 1.0)
 """Largest |h22| of waveforms in r h / M, with room: 0.14 (q = 8) to 0.40 (q = 1) in the domain."""
@@ -47,17 +41,6 @@ EARLY = 0.25
 ETA = (0.02, 0.3)
 """Symmetric mass ratios that the leading order of |h22| may say in the inspiral; it finds 0.22
 where 0.25 is right, and 0.001 for Psi4."""
-
-_CALM = 2.5
-"""Spacing [M] that a noisy waveform is filtered for before its peak is looked for."""
-
-_HILBERT_PEAK = 24.0, 6
-"""Half width [M] and degree of the polynomial whose maximum is the peak of an analytic signal: its
-amplitude ripples at the merger, so that its largest sample lies up to 5 M off, this up to 1.7 M."""
-
-_NOISY_PEAK = 1000.0, (16.0, 6)
-"""From this SNR on, the same of a noisy waveform: 0.12 M off where there is hardly any noise, and
-0.4 M at SNR 1000. Below, ``_HILBERT_PEAK`` is less so: 1.3 M at 300, 3 to 5 M at 100."""
 
 _HILBERT_EDGE = 500.0
 """M at the start of a real waveform where its analytic signal feels the end of the file."""
@@ -104,16 +87,16 @@ def columns_of(times: np.ndarray, values: np.ndarray, where: str) -> Columns:
         times, values = _analytic(times, values)
         notes += ("h+ alone: amplitude and phase are those of its analytic signal (approximate)",)
     noise = _noticeable(times, values)
-    seen = _peak_and_view(times, values, analytic, noise)
+    seen = look_at(times, values, noise, analytic=analytic, where=where)
     found = Columns(times - seen.peak, values.astype(np.complex128), notes, noise=noise)
     view = replace(found, times=seen.times, h22=seen.h22)
-    _check_units(view, where)
+    _check_units(view, seen.noise, where)
     _check_sampling(found, where)
     if float(np.sum(_phase_steps(view))) < 0:
         note = () if analytic else ("its phase falls in time: its complex conjugate was taken",)
         found = replace(found, h22=found.h22.conj(), notes=notes + note)
         view = replace(view, h22=view.h22.conj())
-    _check_strain(view, where)
+    _check_strain(view, seen.noise, where)
     if not analytic:
         return found
     inside = found.times >= found.times[0] + _HILBERT_EDGE
@@ -124,33 +107,6 @@ def _noticeable(times: np.ndarray, values: np.ndarray) -> Noise:
     """The noise of a waveform, or none where interpolation does no harm."""
     noise = noise_level(times, values)
     return noise if noise.sigma > NOTICEABLE * np.abs(values).max() else QUIET_NOISE
-
-
-class _View(NamedTuple):
-    """A waveform as it is looked at: where its peak is, and its times from there, and h22."""
-
-    peak: float
-    times: np.ndarray
-    h22: np.ndarray
-
-
-def _peak_and_view(times: np.ndarray, values: np.ndarray, analytic: bool, noise: Noise) -> _View:
-    """The peak of a waveform, and what its checks look at: of a noisy one, what a filter leaves."""
-    if noise is QUIET_NOISE:
-        peak = _smooth_peak_time(times, values) if analytic else peak_time(times, values)
-        return _View(peak, times - peak, values)
-    coarse = np.arange(times[0], times[-1], 4.0)
-    size = np.abs(lowpass_matrix(times, coarse, np.full(coarse.size, _CALM)) @ values)
-    about = coarse[int(np.argmax(size))]
-    even = np.arange(max(times[0], about - 100), min(times[-1], about + 100), 0.5)
-    smooth = lowpass_matrix(times, even, np.full(even.size, _CALM)) @ values
-    quiet = noise.snr >= _NOISY_PEAK[0] and not analytic
-    peak = _smooth_peak_time(even, smooth, _NOISY_PEAK[1] if quiet else _HILBERT_PEAK)
-    start, end = float(times[0] - peak), float(times[-1] - peak)
-    if not start < 0 < end:
-        return _View(peak, even - peak, smooth)
-    grid = TimeGrid(kind="chirp", t_min=start, t_max=end).times()
-    return _View(peak, grid, lowpassed(times - peak, values, grid))
 
 
 def onto_grid(
@@ -239,37 +195,6 @@ def _analytic(times: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return (times[: uniform.size] if even else uniform), np.conj(hilbert(values))
 
 
-def peak_time(times: np.ndarray, h22: np.ndarray) -> float:
-    """Time of the largest |h22|, between the samples: the maximum of a cubic spline through them.
-
-    A parabola through the three highest samples is 0.02 M off where they are 0.5 M apart, as |h22|
-    is not symmetric; the network's errors of s2 feel 0.05 M.
-    """
-    amplitude = np.abs(h22).astype(np.float64)
-    k = int(np.argmax(amplitude))
-    near = slice(max(k - 8, 0), k + 9)
-    curve = CubicSpline(times[near], amplitude[near])
-    found = curve.derivative().roots(extrapolate=False)
-    found = found[np.isfinite(found)]
-    return float(found[np.argmax(curve(found))]) if found.size else float(times[k])
-
-
-def _smooth_peak_time(
-    times: np.ndarray, h22: np.ndarray, shape: tuple[float, int] = _HILBERT_PEAK
-) -> float:
-    """Time of the largest value of a polynomial through ln |h22| about its peak."""
-    half, degree = shape
-    peak = peak_time(times, h22)
-    for _ in range(3):
-        near = np.abs(times - peak) <= half
-        if near.sum() <= 2 * degree or not np.abs(h22[near]).all():
-            break
-        curve = np.polyfit(times[near] - peak, np.log(np.abs(h22[near])), degree)
-        offsets = np.linspace(-half / 2, half / 2, 2001)
-        peak += float(offsets[np.argmax(np.polyval(curve, offsets))])
-    return peak
-
-
 def _phase_steps(columns: Columns) -> np.ndarray:
     """Growth of the phase [rad] from sample to sample, where |h22| is well above its end's."""
     loud = (np.abs(columns.h22) > 0.02 * np.abs(columns.h22).max()) & (columns.times < 20)
@@ -277,9 +202,12 @@ def _phase_steps(columns: Columns) -> np.ndarray:
     return np.asarray(-angles[loud[1:] & loud[:-1]])
 
 
-def _check_units(columns: Columns, where: str) -> None:
-    peak = float(np.abs(columns.h22).max())
-    if not PEAKS[0] <= peak <= PEAKS[1]:
+def _check_units(columns: Columns, left: np.ndarray, where: str) -> None:
+    """What five standard deviations of the noise that is ``left`` (T,) explain is not refused."""
+    size = np.abs(columns.h22)
+    peak = float(size.max())
+    least = float((size - 5 * left).max()) if left.max() <= PEAKS[1] else peak
+    if not (PEAKS[0] <= peak and least <= PEAKS[1]):
         raise DataError(
             f"{where}: its largest |h22| is {peak:.3g}, not in [{PEAKS[0]:g}, {PEAKS[1]:g}] as in "
             f"geometric units; scale it to r h / M (times distance over total mass, G = c = 1), or "
@@ -300,11 +228,12 @@ def _check_sampling(columns: Columns, where: str) -> None:
         )
 
 
-def _check_strain(columns: Columns, where: str) -> None:
+def _check_strain(columns: Columns, left: np.ndarray, where: str) -> None:
     """Amplitude and frequency of an inspiral must be of one another.
 
     |h22| = 8 sqrt(pi / 5) eta (omega_22 / 2)^(2/3) at leading order (arXiv:1310.1528, eqs. 327
-    to 329), so that both say an eta. Psi4, a wrong mass or a wrong distance do not fit.
+    to 329), so that both say an eta. Psi4, a wrong mass or a wrong distance do not fit. Where the
+    noise that is ``left`` (T,) is a third of h22, it is that which does not.
     """
     start = float(columns.times[0])
     early = columns.times <= start * (1 - EARLY)
@@ -315,6 +244,8 @@ def _check_strain(columns: Columns, where: str) -> None:
     amplitude = float(np.median(np.abs(columns.h22[early])))
     eta = amplitude / (8 * np.sqrt(np.pi / 5) * (max(omega, 1e-9) / 2) ** (2 / 3))
     if not ETA[0] <= eta <= ETA[1]:
+        if 3 * float(np.median(left[early])) > amplitude:
+            raise lost(where, columns.noise, "inspiral")
         raise DataError(
             f"{where}: |h22| = {amplitude:.3g} at the frequency {omega:.3g} / M of its inspiral "
             f"says eta = {eta:.3g}, not in [{ETA[0]:g}, {ETA[1]:g}] as for two bodies' strain; "

@@ -16,6 +16,8 @@ from hpc_gw.pretrained import (
     make_pretrained,
     pretrained_path,
 )
+from hpc_gw.waveforms.surrogate import SurrogateEngine
+from hpc_gw.waveforms.surrogate_file import read_surrogate
 
 GENUINE = Path(__file__).resolve().parents[1] / "data" / "nrhybsur3dq8_q1_nonspinning.npz"
 
@@ -119,6 +121,94 @@ def test_bad_input_is_one_line(capsys, written, finished, tmp_path):
     assert "no such checkpoint" in refuse(capsys, written, "--model", tmp_path / "no.pt")
 
 
+def test_a_name_that_is_too_long_for_a_file_is_one_line(capsys, written):
+    assert "no such file" in refuse(capsys, 300 * "a" + ".txt")
+    assert "no such file" in refuse(capsys, f"{300 * 'a'}:3")
+    assert "no network of that name" in refuse(capsys, written, "--model", 300 * "a")
+
+
+def test_options_for_waveforms_are_refused_for_a_set(capsys, finished):
+    data = finished / "data" / "test"
+    line = refuse(capsys, data, "--model", finished / "best.pt", "--engine", "gwsurrogate")
+    assert "leave out --engine and --surrogate" in line
+    line = refuse(capsys, data, "--model", finished / "best.pt", "--surrogate", "nowhere.h5")
+    assert "leave out --engine and --surrogate" in line
+
+
+def noisy(surrogate, path, snr, seed=0):
+    """The same waveform with white noise, and with room for a peak that is not quite found."""
+    t = -10_100 + 0.1 * np.arange(102_350)
+    h22 = SurrogateEngine(surrogate, t).h22(np.array([[3.0, 0.3, -0.2]]))[0].numpy()
+    sigma = np.sqrt(np.sum(h22.real**2)) / snr
+    white = np.random.default_rng(seed).standard_normal((2, t.size)) * sigma
+    np.savez(path, t=t, h22=h22 + white[0] + 1j * white[1])
+    return path
+
+
+def test_noise_is_taken_out_of_the_overlap_which_is_never_above_1(
+    capsys, written, surrogate, tmp_path
+):
+    files = [noisy(surrogate, tmp_path / f"n{k}.npz", 300, seed=k) for k in range(4)]
+    found = predict(capsys, *files)
+    overlaps = [answer["overlap"] for answer in found]
+    assert min(overlaps) > 0.99 and max(overlaps) == 1
+    assert found[0]["snr"] == pytest.approx(300, rel=0.2)
+    assert predict(capsys, written)[0]["snr"] is None
+    assert main(["predict", str(files[0]), str(written), "--surrogate", "embedded"]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if "overlap   =" in line]
+    assert "without its noise" in shown[0] and "noise" not in shown[1]
+
+
+def test_fits_are_of_waveforms_with_little_noise(capsys, surrogate, tmp_path):
+    """Interpolated and not filtered, the noise of SNR 10,000 leaves an overlap of 0.9995."""
+    line = refuse(capsys, noisy(surrogate, tmp_path / "loud.npz", 100), "--refine")
+    assert "loud.npz" in line and "--refine needs 8000" in line
+    (found,) = predict(capsys, noisy(surrogate, tmp_path / "low.npz", 1e4), "--refine")
+    fitted = found["refined"]
+    assert fitted["converged"] and fitted["overlap"] > 0.99999
+    assert fitted["values"]["q"] == pytest.approx(3, abs=2e-3)
+
+
+def test_without_an_answer_there_is_still_json(capsys, written, monkeypatch):
+    """JSON has no NaN."""
+    nothing = np.full((1, 5), np.nan)
+    monkeypatch.setattr("hpc_gw.answer.answers_of", lambda network, h22: nothing)
+    assert main(["predict", str(written), "--surrogate", "embedded", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "NaN" not in text and "Infinity" not in text
+    (found,) = json.loads(text)
+    assert found["q"] is None and found["overlap"] is None and found["intervals_90"] == {}
+
+
+def test_a_card_of_another_network_is_mentioned(capsys, written, tmp_path):
+    copy = tmp_path / "mine.pt"
+    copy.write_bytes(pretrained_path("robust").read_bytes())
+    card = json.loads(pretrained_path("robust").with_suffix(".json").read_text())
+    copy.with_suffix(".json").write_text(json.dumps(card))
+    (found,) = predict(capsys, written, "--model", copy)
+    assert found["intervals_90"] and found["notes"] == []
+    copy.with_suffix(".json").write_text(json.dumps(card | {"sha256": "0"}))
+    (found,) = predict(capsys, written, "--model", copy)
+    assert found["intervals_90"] == {}
+    assert "mine.json is not the card of this mine.pt" in found["notes"][0]
+    copy.with_suffix(".json").write_text(json.dumps(card | {"files": None}))
+    assert "the card's 'files' cannot be read" in refuse(capsys, written, "--model", copy)
+
+
+def test_a_surrogate_is_read_once_for_many_files(capsys, written, monkeypatch):
+    read = []
+
+    def reading(path):
+        read.append(path)
+        return read_surrogate(path)
+
+    monkeypatch.setattr("hpc_gw.comparison.read_surrogate", reading)
+    monkeypatch.setattr("hpc_gw.closer.read_surrogate", reading)
+    monkeypatch.setattr("hpc_gw.waveforms.engines.read_surrogate", reading)
+    first, second, third = predict(capsys, written, written, written, "--refine")
+    assert first == second == third and len(read) == 1
+
+
 def test_a_network_of_ones_own_answers_without_brackets(capsys, written, finished):
     (found,) = predict(capsys, written, "--model", finished / "best.pt")
     assert found["intervals_90"] == {} and np.isfinite(found["q"])
@@ -149,4 +239,4 @@ def test_a_finished_run_can_be_shipped(finished, tmp_path, monkeypatch):
     write_page(page, card)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "| overlap | this network |" in text and "18,315 (9.27%)" in text
+    assert " overlap | this network |" in text and "18,315 (9.27%)" in text

@@ -121,9 +121,11 @@ def test_the_command_writes_table_numbers_and_plot(engines, tmp_path, capsys):
     options = ["--count", 3, "--surrogate", "embedded", "--engines", "phenomt"]
     # the engine is replaced here: what is tested is the command
     assert main(list(map(str, ["compare", *options, "-o", file, "--plot", plot]))) == 0
-    assert "| phenomt |" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| phenomt |" in shown and "answer of robust.pt" in shown
     found = json.loads(file.read_text())
     assert [engine["kind"] for engine in found["engines"]] == ["surrogate", "phenomt"]
+    assert found["network"] == "robust.pt" and "robust.pt" in found["inputs"]
     assert found["versions"] and found["inputs"]["surrogate"] and len(found["points"]) == 3
     assert set(found["engines"][1]["overlap_quartiles"]) == set(OVERLAPS)
     assert plot.stat().st_size > 5000

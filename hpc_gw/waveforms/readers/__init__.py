@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpc_gw.errors import ConfigError, DataError
+from hpc_gw.files import kind_of
 from hpc_gw.waveforms.columns import Columns, columns_of
 from hpc_gw.waveforms.readers.hdf5 import is_hdf5, read_hdf5
 from hpc_gw.waveforms.readers.numpy_files import read_npy, read_npz
@@ -66,10 +67,10 @@ def _split(spec: str) -> tuple[Path, str | None]:
     """File and dataset of ``FILE`` or ``FILE:DATASET``."""
     path = Path(spec)
     base, sign, part = spec.rpartition(":")
-    if path.exists():
-        if path.is_dir():
+    if there := kind_of(path):
+        if there == "folder":
             raise DataError(f"{path}: is a folder; a row of a set in it is {path}:ROW")
         return path, None
-    if sign and Path(base).is_file():
+    if sign and kind_of(base) == "file":
         return Path(base), part
     raise DataError(f"{base if sign and part.isdecimal() else spec}: no such file or folder")
