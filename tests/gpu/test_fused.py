@@ -15,15 +15,6 @@ pytest.importorskip("triton")
 SHAPES = {**EVERYWHERE, "published": (16, 16, 32, 2, 10_254, 2, 16)}
 
 
-@pytest.fixture(autouse=True)
-def full_float32():
-    """cuDNN's convolutions would use TF32 otherwise, and so would the kernels."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
-
-
 def pair(norm, shape, dtype=torch.float32):
     """A block by the kernels, the same by its modules, and an input."""
     block, x = make(norm, shape, dtype, "cuda")

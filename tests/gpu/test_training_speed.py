@@ -13,15 +13,6 @@ from hpc_gw.models.wavenet import WaveNet
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-@pytest.fixture(autouse=True)
-def full_float32():
-    """cuDNN's convolutions would use TF32 otherwise."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
-
-
 @pytest.fixture(params=PRESETS)
 def case(request, chirps):
     """A network's name, the network, and what it reads."""

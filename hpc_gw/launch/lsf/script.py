@@ -91,23 +91,12 @@ def submission_text(
         ConfigError: times that leave nothing to run, GPUs that cannot be divided, or a name or
             folder that LSF's options cannot hold.
     """
-    warning = max(1, min(10, time // 5)) if warning_min is None else warning_min
-    if not 1 <= warning < time:
-        raise ConfigError(
-            f"time = {time} min with a warning {warning} min before its end: LSF counts whole "
-            f"minutes; take time >= 2 and 1 <= warning_min < time"
-        )
-    if gpus_per_node % tasks_per_node:
-        raise ConfigError(
-            f"gpus_per_node = {gpus_per_node}, tasks_per_node = {tasks_per_node}: every rank gets "
-            f"the same number of GPUs; choose a multiple"
-        )
+    warning = _warning(time, warning_min)
     home = path(str(JobPaths.get_first_id_independent_folder(folder)), "folder")
     name, report = plain(job_name, "job_name"), f"{home}/%J_lsf.out"
     if map_count is not None:
         name += f"[1-{map_count}]%{min(map_count, array_parallelism)}"
         report = f"{home}/%J_%I_lsf.out"
-    ranks = nodes * tasks_per_node
     options = [f'-J "{name}"', f'-o "{report}"', f"-W {time}"]
     options += [f"-wa {JobEnvironment.USR_SIG}", f"-wt {warning}"]
     options += ["-r"] if rerunnable else ["-rn"]
@@ -115,18 +104,40 @@ def submission_text(
         options += [f'-w "{dependency}"', "-ti"]
     for flag, value in (("-q", queue), ("-P", project), ("-alloc_flags", alloc_flags)):
         options += [f'{flag} "{value}"'] if value is not None else []
-    if launcher == "jsrun":
-        options.append(f"-nnodes {nodes}")
-        words = f"jsrun -n {ranks} -r {tasks_per_node} -a 1 -c {cpus_per_task}"
-        words += f" -g {gpus_per_node // tasks_per_node} -b rs"
-    else:
-        options += [f"-n {ranks}", f'-R "span[ptile={tasks_per_node}]"']
-        options += [f'-gpu "num={gpus_per_node}"'] if gpus_per_node else []
-        words = f"mpirun -n {ranks}"
+    placed, words = _placement(launcher, nodes, tasks_per_node, cpus_per_task, gpus_per_node)
+    options += placed
     options += [f'-R "rusage[mem={mem}]"'] if mem is not None else []
     launch = " ".join([words, *map(shlex.quote, launcher_args), command])
     header = "".join(f"#BSUB {option}\n" for option in [*options, *additional])
     return f"#!/bin/bash\n{header}\n{script_body(launch, home, setup)}"
+
+
+def _warning(time: int, asked: int | None) -> int:
+    """Minutes before the end at which ranks are told of it."""
+    warning = max(1, min(10, time // 5)) if asked is None else asked
+    if not 1 <= warning < time:
+        raise ConfigError(
+            f"time = {time} min with a warning {warning} min before its end: LSF counts whole "
+            f"minutes; take time >= 2 and 1 <= warning_min < time"
+        )
+    return warning
+
+
+def _placement(
+    launcher: str, nodes: int, tasks: int, cpus: int, gpus: int
+) -> tuple[list[str], str]:
+    """Options that ask for ``nodes``, and the words that put ``tasks`` ranks on each."""
+    if gpus % tasks:
+        raise ConfigError(
+            f"gpus_per_node = {gpus}, tasks_per_node = {tasks}: every rank gets the same number "
+            f"of GPUs; choose a multiple"
+        )
+    ranks = nodes * tasks
+    if launcher == "jsrun":
+        words = f"jsrun -n {ranks} -r {tasks} -a 1 -c {cpus} -g {gpus // tasks} -b rs"
+        return [f"-nnodes {nodes}"], words
+    options = [f"-n {ranks}", f'-R "span[ptile={tasks}]"']
+    return options + ([f'-gpu "num={gpus}"'] if gpus else []), f"mpirun -n {ranks}"
 
 
 def script_body(launch: str, folder: str | Path, setup: Sequence[str] = ()) -> str:
