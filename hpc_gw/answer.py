@@ -31,7 +31,7 @@ from hpc_gw.pretrained import (
 )
 from hpc_gw.shard_row import read_row, row_of
 from hpc_gw.waveforms.columns import Columns, onto_grid
-from hpc_gw.waveforms.engines import SURROGATES, EngineConfig, load_engine
+from hpc_gw.waveforms.engines import SURROGATES, EngineConfig, LoadedEngine, load_engine
 from hpc_gw.waveforms.readers import ReadOptions, read_waveform
 from hpc_gw.waveforms.timegrid import TimeGrid
 
@@ -47,6 +47,9 @@ LONG_NOTE = (
     "the brackets know of no continuation: they hold for quasi-circular orbits, and are too "
     "narrow for an eccentricity above 0.001"
 )
+
+
+STRANGE_NOTE = "no flag: the thresholds of the network's card are of another surrogate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +195,14 @@ def ask(
     for file, given, reader in zip(files, read, chosen, strict=True):
         row = answers_of(reader.network, given.real[None, :])[0].tolist()
         values = dict(zip(QUANTITIES, row, strict=True))
-        score, span, name = _judge(given, values, engine, plot)
+        score, span, judge = _judge(given, values, engine, plot)
         columns = given.columns
         closest, reach = _closer(given, values, engine, refine)
         judged = engine.kind in SURROGATES
         # h+ alone is read approximately, which no calibration knows.
-        told = None if columns and columns.analytic else reader.known
+        told, notes = None if columns and columns.analytic else reader.known, given.notes
+        if told and judged and told.surrogate != judge.checksum:
+            told, notes = None, (*notes, STRANGE_NOTE)
         snr = columns.noise.snr if columns else float("inf")
         outside, why = doubts(row, score if judged else None, told, snr)
         answers.append(
@@ -210,10 +215,10 @@ def ask(
                 claimant=given.claimant,
                 overlap=score,
                 span=span,
-                engine=name,
+                engine=judge.name,
                 closest=closest,
                 reach=reach,
-                notes=given.notes,
+                notes=notes,
                 warnings=(columns.doubts if columns else ()) + why,
                 outside=outside,
             )
@@ -275,7 +280,7 @@ def intervals(
 
 def _judge(
     waveform: _Input, values: dict[str, float], engine: EngineConfig, plot: Path | None
-) -> tuple[float, tuple[float, float], str]:
+) -> tuple[float, tuple[float, float], LoadedEngine]:
     """Overlap of a waveform with that of the answer on the paper's grid, its span, the engine.
 
     For a row of a set the engine makes the waveform of its truth too.
@@ -285,9 +290,9 @@ def _judge(
         times = times[(times >= columns.times[0]) & (times <= columns.times[-1])]
     source = load_engine(engine, times)
     answer, _ = clip(_point(values), domain(source))
-    span, name = (float(times[0]), float(times[-1])), source.name
+    span = float(times[0]), float(times[-1])
     if not np.isfinite(answer).all():
-        return float("nan"), span, name
+        return float("nan"), span, source
     if columns is not None:
         given = CubicSpline(columns.times, columns.h22)(times)
     else:
@@ -302,7 +307,7 @@ def _judge(
         shift = float(found.shift[0]) * (times[1] - times[0])
         turned = made[0].numpy() * np.exp(-1j * float(found.phase[0]))
         _draw(plot, values, score, times, given.real, np.interp(times + shift, times, turned.real))
-    return score, span, name
+    return score, span, source
 
 
 def _closer(

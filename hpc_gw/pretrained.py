@@ -25,7 +25,7 @@ from hpc_gw.card_page import write_page
 from hpc_gw.config import build
 from hpc_gw.constants import QUANTITIES
 from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
-from hpc_gw.evaluation.examine import calibrate, examiner
+from hpc_gw.evaluation.examine import calibrate, card_entry, coarsest, examiner
 from hpc_gw.evaluation.outside import Calibration
 from hpc_gw.evaluation.records import Results
 from hpc_gw.evaluation.results import read_results
@@ -143,13 +143,20 @@ class Reader:
         network: at ``path``.
         card: beside it, or None.
         peak: where files' peaks are put [M].
-        known: when an input is outside, or None.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.network, self.card = path, load_network(path), load_card(path)
         self.peak = float((self.card or {}).get("files", {}).get("peak", 0.0))
-        self.known = Calibration.of_card(self.card)
+
+    @functools.cached_property
+    def known(self) -> Calibration | None:
+        """When an input is outside, or None.
+
+        Raises:
+            DataError: the card says it in no way that can be read.
+        """
+        return Calibration.of_card(self.card)
 
 
 @torch.no_grad()
@@ -200,10 +207,12 @@ def judge_files(
     return {"peak": peak, "waveforms": count, "by_predicted_q": found}
 
 
-def judge_outside(network: Network, engine: EngineConfig, peak: float) -> Calibration:
+def judge_outside(network: Network, engine: EngineConfig, peak: float) -> dict[str, Any]:
     """When a waveform is outside of the network's domain, by waveforms inside, of ``engine``."""
     desk = examiner(functools.partial(answers_of, network), network.grid.times(), engine, peak)
-    return calibrate(desk, counts=(2 * FILES, FILES // 2))
+    counts = 2 * FILES, FILES // 2
+    known = calibrate(desk, rate=coarsest(min(counts)), counts=counts)
+    return card_entry(known, {"surrogate": desk.judge.checksum}, peak=peak, counts=list(counts))
 
 
 def error_intervals(truth: np.ndarray, answer: np.ndarray) -> list[dict[str, Any]]:
@@ -301,7 +310,7 @@ def write_pretrained(
         "engine": {"name": data["engine"], "sha256": data["engine_checksum"]},
         "accuracy": numbers,
         "files": files,
-        "outside": judge_outside(network, engine, files["peak"]).to_dict(),
+        "outside": judge_outside(network, engine, files["peak"]),
         "limits": list(LIMITS),
         "recipe": content["recipe"],
     }
