@@ -44,6 +44,8 @@ LONG_NOTE = (
     "narrow for an eccentricity above 0.001"
 )
 
+STRANGE_NOTE = "no flag: the thresholds of the network's card are of another surrogate"
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -185,12 +187,14 @@ def ask(
     for file, given, reader in zip(files, read, chosen, strict=True):
         row = answers_of(reader.network, given.real[None, :])[0].tolist()
         values = dict(zip(QUANTITIES, row, strict=True))
-        score, span, name = comparer.likeness(given, values, plot)
+        score, span, name, checksum = comparer.likeness(given, values, plot)
         columns = given.columns
         closest, reach = comparer.closer(given, values, score, refine=refine)
         judged = engine.kind in SURROGATES
         # h+ alone is read approximately, which no calibration knows.
-        told = None if columns and columns.analytic else reader.known
+        told, notes = None if columns and columns.analytic else reader.known, given.notes
+        if told and judged and told.surrogate != checksum:
+            told, notes = None, (*notes, STRANGE_NOTE)
         snr = columns.noise.snr if columns else float("inf")
         outside, why = doubts(row, score if judged else None, told, snr)
         answers.append(
@@ -206,7 +210,7 @@ def ask(
                 engine=name,
                 closest=closest,
                 reach=reach,
-                notes=given.notes + reader.notes,
+                notes=notes + reader.notes,
                 warnings=(columns.doubts if columns else ()) + why,
                 outside=outside,
                 snr=snr,

@@ -21,7 +21,7 @@ def stress_verb(verbs: Verbs) -> None:
         "--model",
         type=Path,
         metavar="FILE",
-        help="best.pt of a run; default: the shipped one",
+        help="best.pt of a run, or the name of a shipped network; default: robust",
     )
     verb.add_argument("--count", type=int, help="waveforms of each stress (400; quick: 48)")
     verb.add_argument("--seed", type=int, default=0, help="of waveforms and noise (0)")
@@ -52,10 +52,13 @@ def _stress(arguments: Arguments) -> None:
     alone(arguments)
     from hpc_gw.evaluation.figures import save  # noqa: PLC0415
     from hpc_gw.evaluation.figures_stress import under_stress  # noqa: PLC0415
-    from hpc_gw.files import published, write_json  # noqa: PLC0415
-    from hpc_gw.stress import stress  # noqa: PLC0415
+    from hpc_gw.files import make_folder, published, write_json  # noqa: PLC0415
+    from hpc_gw.stress import stress, waveform_count  # noqa: PLC0415
     from hpc_gw.waveforms.engines import EngineConfig  # noqa: PLC0415
 
+    options = {"quick": arguments.quick, "calibrated": arguments.calibrate}
+    waveform_count(arguments.count, arguments.seed, **options)
+    folder = make_folder(arguments.output)
     kinds = arguments.engine or ([] if arguments.quick else _installed())
     found = stress(
         arguments.checkpoint,
@@ -63,12 +66,9 @@ def _stress(arguments: Arguments) -> None:
         seed=arguments.seed,
         engines=[EngineConfig(kind=kind) for kind in dict.fromkeys(kinds)],
         surrogate=EngineConfig(file=arguments.surrogate),
-        quick=arguments.quick,
-        calibrated=arguments.calibrate,
+        **options,
         progress=sys.stderr.isatty(),
     )
-    folder: Path = arguments.output
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stress.json", found.to_dict())
     with published(folder / "stress.md") as temporary:
         temporary.write_text(found.to_markdown())

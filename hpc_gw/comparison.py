@@ -59,6 +59,8 @@ class Likeness(NamedTuple):
     """Times [M] over which it was taken."""
 
     engine: str
+    checksum: str
+    """Of the engine."""
 
 
 class Comparer:
@@ -108,7 +110,7 @@ class Comparer:
         answer, _ = clip(point(values), domain(source))
         span = float(self._grid[first]), float(self._grid[last - 1])
         if not np.isfinite(answer).all():
-            return Likeness(float("nan"), span, source.name)
+            return Likeness(float("nan"), span, source.name, source.checksum)
         made = source.h22(answer).to(torch.complex128)
         times, score = source.times, float("nan")
         if noisy:
@@ -128,7 +130,7 @@ class Comparer:
                 moved = np.interp(times + shift, times, turned.real)
                 _draw(plot, values, score, times, given.real, moved)
         # Without its noise a waveform is no larger than with it, so that O' can exceed 1.
-        return Likeness(min(score, 1.0), span, source.name)
+        return Likeness(min(score, 1.0), span, source.name, source.checksum)
 
     def closer(
         self, waveform: Given, values: dict[str, float], score: float, *, refine: bool

@@ -24,7 +24,7 @@ from hpc_gw.card import accuracy, error_intervals, files_part, limits, training_
 from hpc_gw.card_page import write_page
 from hpc_gw.config import build
 from hpc_gw.errors import CheckpointError, ConfigError, DataError, HpcGwError
-from hpc_gw.evaluation.examine import calibrate, examiner
+from hpc_gw.evaluation.examine import calibrate, card_entry, coarsest, examiner
 from hpc_gw.evaluation.outside import Calibration
 from hpc_gw.evaluation.results import read_results
 from hpc_gw.files import kind_of, published, read_json, sha256, write_json
@@ -134,7 +134,6 @@ class Reader:
         card: beside it, or None.
         files: what the card says of waveforms from files.
         peak: where their peaks are put [M].
-        known: when an input is outside, or None.
         notes: that a card beside it is of another checkpoint.
 
     Raises:
@@ -147,13 +146,21 @@ class Reader:
         self.notes: tuple[str, ...] = ()
         self.files = files_part(self.card)
         self.peak = self.files.peak
-        self.known = Calibration.of_card(self.card)
         beside = path.with_suffix(".json")
         if self.card is None and beside.is_file():
             self.notes = (
                 f"{beside.name} is not the card of this {path.name}, whose checksum is another: "
                 f"it has no brackets",
             )
+
+    @functools.cached_property
+    def known(self) -> Calibration | None:
+        """When an input is outside, or None.
+
+        Raises:
+            DataError: the card says it in no way that can be read.
+        """
+        return Calibration.of_card(self.card)
 
 
 @torch.no_grad()
@@ -205,10 +212,12 @@ def judge_files(
     return {"peak": peak, "waveforms": count, "by_predicted_q": found}
 
 
-def judge_outside(network: Network, engine: EngineConfig, peak: float) -> Calibration:
+def judge_outside(network: Network, engine: EngineConfig, peak: float) -> dict[str, Any]:
     """When a waveform is outside of the network's domain, by waveforms inside, of ``engine``."""
     desk = examiner(functools.partial(answers_of, network), network.grid.times(), engine, peak)
-    return calibrate(desk, counts=(2 * FILES, FILES // 2))
+    counts = 2 * FILES, FILES // 2
+    known = calibrate(desk, rate=coarsest(min(counts)), counts=counts)
+    return card_entry(known, {"surrogate": desk.judge.checksum}, peak=peak, counts=list(counts))
 
 
 def make_pretrained(run: Path, folder: Path, name: str | None = None) -> dict[str, Any]:
@@ -257,7 +266,7 @@ def write_pretrained(
             "engine": {"name": data["engine"], "sha256": data["engine_checksum"]},
             "accuracy": numbers,
             "files": files,
-            "outside": judge_outside(network, engine, files["peak"]).to_dict(),
+            "outside": judge_outside(network, engine, files["peak"]),
             "limits": limits(content),
             "recipe": content["recipe"],
         }

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpc_gw.evaluation.outside import BOUNDS, WATCHED, Calibration, scores
-
-LOW_OVERLAP = 0.9
-"""Below this the answer's waveform is not the one that was given, whatever the network."""
+from hpc_gw.evaluation.outside import BOUNDS, LOW_OVERLAP, WATCHED, Calibration, scores
 
 
 def doubts(
@@ -26,10 +23,15 @@ def doubts(
         snr: signal-to-noise ratio of the input's white noise.
 
     Returns:
-        None for the first where it cannot be told.
+        None for the first where it cannot be told: without ``known``, in more noise than that knows
+        of, and where noise hides so much that waveforms of the domain have low overlaps as well.
     """
     if known is None:
         return None, _bounds(row) + _low(score)
+    if not known.covers(snr):
+        least = known.levels[-1].snr
+        noisy = f"SNR {snr:.3g}: whether it is outside of the domain is told from SNR {least:g} on"
+        return None, (noisy, *_bounds(row), *_low(score))
     answer, level = np.array([row], dtype=np.float64), known.at(snr)
     found = scores(answer, np.zeros(1), np.array(level.units))
     beyond = bool(found.beyond[0] > level.limit[0])
@@ -41,6 +43,9 @@ def doubts(
             f"overlap {score:.5f} < {least:.5f}, which {1 - known.rate / 2:.2%} of the waveforms "
             f"in the domain reach: this one is outside, or of another kind",
         )
+    if not (beyond or poor or score is None) and not known.tells(answer[:, 0], snr)[0]:
+        hidden = f"waveforms in the domain have overlaps down to {least:.3f} at SNR {snr:.3g}"
+        return None, (f"{hidden}: whether this one is outside cannot be told", *_low(score))
     return beyond or poor, why + _low(score)
 
 

@@ -35,6 +35,7 @@ def under_stress(found: Stress) -> Figure:
     _overlaps(grid[0, 1], shifts, plain, "shift [M]", linear=True)
     _errors(grid[1, 0], noises, plain, "SNR of white noise")
     _overlaps(grid[1, 1], noises, plain, "SNR of white noise")
+    _files(grid[1, 1], [row for row in found.rows if row.kind == "file"])
     _kinds(grid[2, 0], [row for row in found.rows if row.kind in ("plain", "phase", "engine")])
     _roc(grid[2, 1], found)
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -75,6 +76,13 @@ def _overlaps(ax: Axes, rows: list[Row], plain: Row, label: str, *, linear: bool
     ax.axhline(max(float(np.median(1 - plain.overlap)), FLOOR), color=BLUE, ls=":", lw=0.9)
     ax.set_ylabel("1 $-$ overlap")
     _scale(ax, label, linear)
+
+
+def _files(ax: Axes, rows: list[Row]) -> None:
+    """Medians of 1 - O of noisy files, whose time and phase are looked for in the noise."""
+    median = [max(float(np.median(1 - row.overlap)), FLOOR) for row in rows]
+    ax.plot([row.value or 0 for row in rows], median, "s--", ms=3, color=ORANGE, label="of files")
+    ax.legend()
 
 
 def _kinds(ax: Axes, rows: list[Row]) -> None:

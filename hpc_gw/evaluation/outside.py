@@ -12,8 +12,12 @@ A network answers anything. Two things betray a waveform from elsewhere:
 Each is measured in units of what 99 % of the domain's waveforms with such an answered q stay below
 (near q = 1 spins are hardly known, at q = 5 well), and has a threshold at each signal-to-noise
 ratio, which half the ``rate`` of them exceed. Between two ratios thresholds are linear in 1/SNR^2,
-as mismatches by noise are; below the last one its own is taken. However accurate the network, a
-mismatch of less than ``ALIKE`` is none: the models of one waveform differ by as much.
+as mismatches by noise are, and those of errors in 1/SNR; no threshold falls as the noise grows.
+However accurate the network, a mismatch of less than ``ALIKE`` is none: the models of one waveform
+differ by as much.
+
+Not all can be told. In more noise than that of the last level nothing is; and where waveforms of
+the domain have overlaps below ``LOW_OVERLAP`` themselves, a high one says nothing (``tells``).
 
 What neither can see: a spin of the lighter body that its waveform does not know. What is flagged by
 its mismatch may also be inside, and of another kind than the waveforms of the calibration: of
@@ -22,6 +26,7 @@ another model, eccentric or precessing.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +53,9 @@ BINS = (1.0, 1.1, 1.25, 2.0, 4.0, 6.5, math.inf)
 
 ALIKE = 1e-3
 """Mismatch that is never outside: two good models of one waveform differ by as much."""
+
+LOW_OVERLAP = 0.9
+"""Below this the answer's waveform is not the one that was given, whatever the network."""
 
 _LEAST_ENERGY = 1e-3  # share of an input's energy that noise leaves to the waveform at least
 
@@ -90,30 +98,50 @@ class Calibration:
     Attributes:
         rate: of false alarms that the thresholds are made for.
         levels: by falling SNR, the first without noise.
+        surrogate: checksum of what made the waveforms of the answers; None where it is not known.
     """
 
     rate: float
     levels: tuple[Level, ...]
+    surrogate: str | None = None
 
     def at(self, snr: float) -> Level:
         """Units and thresholds at any signal-to-noise ratio, between those that are known."""
         known = [1 / level.snr**2 for level in self.levels]
         wanted = min(max(1 / snr**2, known[0]), known[-1]) if snr > 0 else known[-1]
 
-        def between(values: list[float]) -> float:
-            return float(np.interp(wanted, known, values))
+        def between(values: np.ndarray) -> np.ndarray:
+            flat = values.reshape(len(known), -1).T
+            found = np.array([np.interp(wanted, known, row) for row in flat])
+            return found.reshape(values.shape[1:])
 
-        units = np.array([level.units for level in self.levels])  # (levels, bins, 5)
+        limits = np.array([level.limit for level in self.levels])  # (levels, 2)
+        scale = limits[:, None, [0] * len(WATCHED) + [1]]
+        least = np.array([level.units for level in self.levels]) * scale  # (levels, bins, 5)
+        least = np.maximum.accumulate(least, axis=0)
         # Errors grow as 1/SNR, so that their squares are linear here.
-        units[..., :-1] **= 2
-        found = np.apply_along_axis(lambda row: between(list(row)), 0, units)
+        least[..., :-1] **= 2
+        found, limit = between(least), between(limits)
         found[:, :-1] **= 0.5
-        limit = (
-            between([level.limit[0] for level in self.levels]),
-            between([level.limit[1] for level in self.levels]),
-        )
-        found[:, -1] = np.maximum(found[:, -1], ALIKE / limit[1])
-        return Level(snr, 0, tuple(map(tuple, found.tolist())), limit)
+        found[:, -1] = np.maximum(found[:, -1], ALIKE)
+        units = found / limit[[0] * len(WATCHED) + [1]]
+        return Level(snr, 0, tuple(map(tuple, units.tolist())), (float(limit[0]), float(limit[1])))
+
+    def tells(self, q: np.ndarray, snr: float = math.inf) -> np.ndarray:
+        """Where it says something of an input that it is not flagged, by answered q (B,): bool.
+
+        In noise beyond the last level's it never does, nor where inputs of the domain themselves
+        have overlaps below ``LOW_OVERLAP``.
+        """
+        if not self.covers(snr):
+            return np.zeros(len(q), dtype=bool)
+        level = self.at(snr)
+        least = np.array(level.units)[bins(q), -1] * level.limit[1]
+        return np.asarray(least <= 1 - LOW_OVERLAP)
+
+    def covers(self, snr: float) -> bool:
+        """Whether there is no more noise than in the last level."""
+        return snr >= self.levels[-1].snr
 
     def scores(
         self, answers: np.ndarray, mismatch: np.ndarray, snr: float = math.inf
@@ -125,7 +153,12 @@ class Calibration:
     def outside(
         self, answers: np.ndarray, mismatch: np.ndarray, snr: float = math.inf
     ) -> np.ndarray:
-        """Which inputs, with answers (B, 5) and mismatches (B,), are outside, bool (B,)."""
+        """Which inputs, with answers (B, 5) and mismatches (B,), are outside, bool (B,).
+
+        Others may be so too where ``tells`` is false.
+        """
+        if not self.covers(snr):
+            return np.zeros(len(answers), dtype=bool)
         found, limit = self.scores(answers, mismatch, snr)
         return np.asarray(found.over(limit) > 1)
 
@@ -138,6 +171,7 @@ class Calibration:
         """Plain values for JSON; an infinite SNR is null."""
         return {
             "rate": self.rate,
+            "surrogate": self.surrogate,
             "units_of": [*WATCHED, "mismatch"],
             "by_predicted_q": list(BINS[:-1]),
             "levels": [
@@ -155,6 +189,8 @@ class Calibration:
     def of_card(cls, card: Mapping[str, Any] | None) -> Calibration | None:
         """What a card says under ``outside``; None where it says nothing.
 
+        Thresholds that do not name their surrogate are taken for those of the card's ``engine``.
+
         Raises:
             DataError: it says something else.
         """
@@ -171,15 +207,43 @@ class Calibration:
                 )
                 for part in said["levels"]
             )
-            shape = len(BINS) - 1, len(WATCHED) + 1
-            if not levels or any(np.shape(level.units) != shape for level in levels):
-                raise ValueError("other shapes")
-            return cls(float(said["rate"]), levels)
+            rate = float(said["rate"])
+            _check(rate, levels)
+            return cls(rate, levels, surrogate_of(card))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DataError(
-                f"the card's 'outside' cannot be read ({type(error).__name__}); make it anew with "
-                f"hpc-gw stress --calibrate"
+                f"the card's 'outside' cannot be read ({type(error).__name__}: {error}); make it "
+                f"anew with hpc-gw stress --calibrate"
             ) from error
+
+
+def surrogate_of(card: Mapping[str, Any] | None) -> str | None:
+    """Checksum of the surrogate that a card's thresholds are of, else of its ``engine``, or None.
+
+    What cannot be read counts as nothing.
+    """
+    for part, key in (("outside", "surrogate"), ("engine", "sha256")):
+        said = (card or {}).get(part)
+        if isinstance(said, Mapping) and isinstance(said.get(key), str):
+            return str(said[key])
+    return None
+
+
+def _check(rate: float, levels: tuple[Level, ...]) -> None:
+    """``ValueError`` unless these can be thresholds."""
+    if not 0 < rate < 1:
+        raise ValueError(f"rate {rate:g}: need 0 < rate < 1")
+    snrs = [level.snr for level in levels]
+    falling = all(0 < low < high for high, low in itertools.pairwise(snrs))
+    if not snrs or snrs[0] != math.inf or not falling:
+        raise ValueError(f"SNR {snrs}: need null first, then falling ones")
+    shape = len(BINS) - 1, len(WATCHED) + 1
+    for level in levels:
+        if np.shape(level.units) != shape:
+            raise ValueError(f"units_99 of shape {np.shape(level.units)}: need {shape}")
+        numbers = np.append(level.units, level.limit)
+        if not (np.isfinite(numbers) & (numbers > 0)).all():
+            raise ValueError("units_99 and limit: need finite numbers above 0")
 
 
 def bins(q: np.ndarray) -> np.ndarray:

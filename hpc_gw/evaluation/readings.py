@@ -12,6 +12,10 @@ has the variance sigma^2 dt / D, D the local spacing that is filtered for. 101,3
 are not needed for that: all that passes lies below the Nyquist frequency of a lattice of 0.4 M,
 whose white noise of variance sigma^2 dt / 0.4 M is the same in that band. The covariances of both
 ways are compared in tests/unit/test_stress.py.
+
+``WhiteNoise`` is what reaches the network's samples where time and phase are known. ``Bench.files``
+makes the noisy file itself, and reads it by the functions that ``hpc-gw predict`` reads files by:
+the noise is estimated, and time and phase are looked for in it.
 """
 
 from __future__ import annotations
@@ -24,17 +28,18 @@ import torch
 from scipy.sparse import csr_array
 
 from hpc_gw.constants import DT, T_MAX, T_MIN
-from hpc_gw.errors import ParameterError
+from hpc_gw.errors import DataError, ParameterError
 from hpc_gw.evaluation.evaluate import COARSE
-from hpc_gw.waveforms.columns import Columns, onto_grid, peak_time
+from hpc_gw.waveforms.columns import Columns, columns_of, onto_grid, peak_time
 from hpc_gw.waveforms.lowpass import FINER, HALF_WIDTH, lowpass_matrix, spacing, widths
 from hpc_gw.waveforms.protocol import Engine
 
 FINE = 0.4
 """Spacing [M] of the waveforms that are read, and of the noise's lattice."""
 
-ROOM = 12.0, 6.8
-"""M before and after the paper's grid: for shifts of 10 M, and a peak that is not quite at 0."""
+ROOM = 60.0, 6.8
+"""M before and after the paper's grid: for shifts of 10 M, and peaks that are looked for in noise,
+which may be found early."""
 
 EVERY = round(COARSE / DT)
 """Overlaps are taken on each so many-th sample of the paper's grid."""
@@ -49,6 +54,25 @@ class Reading(NamedTuple):
     judged: torch.Tensor
     """On ``Bench.lattice``, complex64 (B, T)."""
 
+    h22: np.ndarray
+    """On ``Bench.times``, complex64 (B, N)."""
+
+
+class Files(NamedTuple):
+    """Noisy files of B points, as ``hpc-gw predict`` reads them; F of them can be read."""
+
+    good: np.ndarray
+    """Which can be read, bool (B,)."""
+
+    read: np.ndarray
+    """On the network's times, complex128 (F, G)."""
+
+    judged: torch.Tensor
+    """On ``Bench.lattice``, filtered, complex64 (F, T)."""
+
+    energy: np.ndarray
+    """Sum of \\|noise\\|^2 in that by what the files tell of their noise, (F,)."""
+
 
 class Bench:
     """One engine's waveforms, for one network.
@@ -61,12 +85,15 @@ class Bench:
 
     def __init__(self, make: Callable[[np.ndarray], Engine], grid: np.ndarray, peak: float) -> None:
         self.grid, self.peak = grid, peak
-        lead = round((T_MIN - (min(T_MIN, float(grid[0])) - ROOM[0])) / FINE)
-        count = lead + round((max(T_MAX, float(grid[-1])) + ROOM[1] - T_MIN) / FINE)
-        self.times = T_MIN + FINE * (np.arange(count) - lead)
-        self._judged = slice(
-            lead, lead + -(-round((T_MAX - T_MIN) / DT) // 4), round(COARSE / FINE)
-        )
+        # Files are filtered only where they are finer than what a sample is filtered for.
+        coarse = FINER * float(widths(grid).min()) >= FINE
+        self.step = step = FINE if coarse else DT
+        lead = round((T_MIN - (min(T_MIN, float(grid[0])) - ROOM[0])) / step)
+        count = lead + round((max(T_MAX, float(grid[-1])) + ROOM[1] - T_MIN) / step)
+        self.times = T_MIN + step * (np.arange(count) - lead)
+        end = lead + -(-round((T_MAX - T_MIN) / DT) // round(step / DT))
+        self._judged = slice(lead, end, round(COARSE / step))
+        self._filter: csr_array | None = None
         self.lattice = self.times[self._judged]
         self.engine = make(self.times)
 
@@ -78,7 +105,7 @@ class Bench:
         """
         h22 = self.engine.h22(points)
         read = np.stack([self._read(row, shift) for row in h22.numpy()])
-        return Reading(read, h22[:, self._judged].contiguous())
+        return Reading(read, h22[:, self._judged].contiguous(), h22.numpy())
 
     def made(self, points: np.ndarray, shift: float = 0.0) -> tuple[np.ndarray, Reading | None]:
         """Which of the points (B,) have a waveform, and those; None if there is none."""
@@ -93,7 +120,35 @@ class Bench:
         if not rows:
             return good, None
         read = np.concatenate([row.read for row in rows])
-        return good, Reading(read, torch.cat([row.judged for row in rows]))
+        fine = np.concatenate([row.h22 for row in rows])
+        return good, Reading(read, torch.cat([row.judged for row in rows]), fine)
+
+    def files(self, h22: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> Files:
+        """Noisy files of waveforms ``h22`` (B, N) on ``times``, read as any file is.
+
+        Args:
+            h22: without noise.
+            sigma: of Re h22 and of Im h22 a sample of the paper's grid, (B,).
+            rng: of the noise.
+        """
+        white = rng.standard_normal((2, *h22.shape))
+        noisy = h22 + (white[0] + 1j * white[1]) * (sigma * np.sqrt(DT / self.step))[:, None]
+        if self._filter is None:
+            width = np.full(self.lattice.size, COARSE)
+            self._filter = lowpass_matrix(self.times, self.lattice, width)
+        good, read, found = np.zeros(len(h22), dtype=bool), [], []
+        for number, row in enumerate(noisy):
+            try:
+                columns = columns_of(self.times, row, "file")
+                read.append(onto_grid(columns, self.grid, peak=self.peak)[0])
+            except DataError:
+                continue
+            good[number] = True
+            found.append(columns.noise.sigma)
+        judged = (self._filter @ noisy[good].T).T.astype(np.complex64)
+        energy = 2 * np.square(found) * float(self._filter.power(2).sum())
+        rows = np.reshape(read, (int(good.sum()), self.grid.size))
+        return Files(good, rows, torch.from_numpy(judged).contiguous(), energy)
 
     def _read(self, h22: np.ndarray, shift: float) -> np.ndarray:
         columns = Columns(self.times - peak_time(self.times, h22), h22.astype(np.complex128))

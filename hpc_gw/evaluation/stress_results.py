@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpc_gw.constants import QUANTITIES
+from hpc_gw.errors import ParameterError
 
 ERROR_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 OVERLAP_LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5)
@@ -19,6 +20,7 @@ TITLES = {
     "phase": "Reference phase",
     "shift": "Shift in time [M]",
     "snr": "White noise, SNR",
+    "file": "White noise in a file, SNR",
     "engine": "Engine",
 }
 """Kinds of stress, in their order."""
@@ -35,7 +37,11 @@ class Row:
         errors: answer - truth, (N, 5); not finite where there was no answer.
         overlap: of the undisturbed input and the waveform of the answer, (N,).
         flagged: which were said to be outside of the domain, bool (N,): false alarms.
+        told: of which anything was said, bool (N,).
         without_waveform: points that the engine has none at.
+
+    Raises:
+        ParameterError: there is no waveform at all.
     """
 
     kind: str
@@ -44,7 +50,15 @@ class Row:
     errors: np.ndarray
     overlap: np.ndarray
     flagged: np.ndarray
+    told: np.ndarray
     without_waveform: int = 0
+
+    def __post_init__(self) -> None:
+        if not len(self.errors):
+            raise ParameterError(
+                f"{self.label or self.kind}: has no waveform at any of {self.without_waveform} "
+                f"points of the domain; ask for more with --count, or for another --engine"
+            )
 
     @property
     def failures(self) -> int:
@@ -87,7 +101,8 @@ class Row:
                 f"{level:g}": _finite(x)
                 for level, x in zip(OVERLAP_LEVELS, self.overlap_quantiles(), strict=True)
             },
-            "flagged": float(self.flagged.mean()) if len(self.flagged) else None,
+            "flagged": float(self.flagged.mean()),
+            "told": float(self.told.mean()),
         }
 
 
@@ -138,6 +153,7 @@ class Stress:
     """All of a network's stress.
 
     Attributes:
+        network: its name.
         rows: inside of the domain.
         inside: severities of fresh waveforms inside of the domain, (K,), of the surrogate.
         cells: outside.
@@ -145,6 +161,7 @@ class Stress:
         recipe: how this was made.
     """
 
+    network: str
     rows: tuple[Row, ...]
     inside: np.ndarray
     cells: tuple[Cell, ...]
@@ -171,6 +188,7 @@ class Stress:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
+            "network": self.network,
             "quantities": list(QUANTITIES),
             "inside_domain": [row.to_dict() for row in self.rows],
             "outside_domain": {
@@ -198,16 +216,17 @@ class Stress:
     def to_markdown(self) -> str:
         """The tables of stress.md."""
         parts = [self._inside_table(), self._quartiles_table(), self._outside_table()]
-        return "\n\n".join(["# A network under stress", *parts]) + "\n"
+        return "\n\n".join([f"# `{self.network}` under stress", *parts]) + "\n"
 
     def _inside_table(self) -> str:
         count = max((len(row.errors) for row in self.rows), default=0)
         heads = ["stress", "Δq", "Δs1", "Δs2", "Δσ_eff", "ΔS_eff", "1 − O median"]  # noqa: RUF001
-        heads += ["O 5 %", "O lowest", "flagged"]
+        heads += ["O 5 %", "O lowest", "flagged", "told"]
         lines = [
             f"Medians of |answer − truth| over {count:,} random waveforms inside of the domain, "  # noqa: RUF001
             f"overlaps of the undisturbed input with the waveform of the answer, and the share "
-            f"that is flagged as outside, all false alarms.",
+            f"that is flagged as outside, all false alarms. Of how many the flag tells anything is "
+            f"in the last column.",
             "",
             f"| {' | '.join(heads)} |",
             "|:---|" + "---:|" * (len(heads) - 1),
@@ -216,7 +235,9 @@ class Stress:
             low, _, five, _, middle = row.overlap_quantiles()
             cells = [f"{x:.4f}" for x in row.median_errors()]
             cells += [f"{1 - middle:.1e}", f"{five:.4f}", f"{low:.4f}"]
-            lines.append(f"| {_title(row)} | {' | '.join(cells)} | {row.flagged.mean():.2%} |")
+            flagged = f"{row.flagged.mean():.2%}" if row.told.any() else "–"  # noqa: RUF001
+            cells += [flagged, f"{row.told.mean():.1%}"]
+            lines.append(f"| {_title(row)} | {' | '.join(cells)} |")
         return "\n".join([*lines, "", *self._remarks()])
 
     def _remarks(self) -> list[str]:

@@ -70,8 +70,10 @@ def overlap_number(value: float | None) -> str:
     """An overlap with four decimals, or as many nines as it has up to seven; never rounded up."""
     if value is None:
         return "∞"
+    if math.isnan(value):
+        return "–"
     if not 0.9999 < value < 1:
-        return "1.0000" if value == 1 else f"{min(value, 0.9999):.4f}"
+        return f"{math.floor(1e4 * min(value, 1.0) + 1e-9) / 1e4:.4f}"
     nines = min(int(-math.log10(1 - value) + 1e-9), 7)
     return f"0.{'9' * nines}"
 

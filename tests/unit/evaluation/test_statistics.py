@@ -163,3 +163,12 @@ def test_console_table_is_aligned_and_states_failures(result: Summary) -> None:
 def test_an_overlap_below_one_is_not_shown_as_one() -> None:
     assert tables.overlap_number(0.999_995) == "0.99999"
     assert tables.overlap_number(1.0) == "1.0000"
+
+
+def test_an_overlap_is_never_rounded_up() -> None:
+    """So that 0.97 in a table is not among those at most 0.97 beside it."""
+    shown = {0.99987: "0.9998", 0.969999: "0.9699", 0.97: "0.9700", 0.9999: "0.9999", 0.0: "0.0000"}
+    assert {x: tables.overlap_number(x) for x in shown} == shown
+    for value in np.random.default_rng(0).random(2000):
+        assert float(tables.overlap_number(value)) <= value
+    assert tables.overlap_number(float("nan")) == "–"
