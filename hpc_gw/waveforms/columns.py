@@ -143,12 +143,13 @@ def onto_grid(
             f"[{grid[0]:g}, {grid[-1]:g}] M that the network reads; {remedy}"
         )
     end = float(columns.times[-1])
-    quiet = np.abs(columns.h22[-1]) <= QUIET * np.abs(columns.h22).max()
+    silence = max(QUIET * float(np.abs(columns.h22).max()), 5 * columns.noise.sigma)
+    quiet = np.abs(columns.h22[-1]) <= silence
     if end < grid[-1] and not (end >= RINGDOWN and quiet):
         raise DataError(
             f"{where}: [{end:.1f}, {grid[-1]:g}] M after its peak is missing of the [{grid[0]:g}, "
             f"{grid[-1]:g}] M that the network reads; give a longer waveform (zeros are put "
-            f"after {RINGDOWN:g} M where |h22| is below {QUIET:g} of its peak)"
+            f"after {RINGDOWN:g} M where |h22| is below {QUIET:g} of its peak, or in noise)"
         )
     inside = (grid >= columns.times[0]) & (grid <= end)
     h22 = np.zeros(grid.size, dtype=np.complex128)
@@ -157,8 +158,8 @@ def onto_grid(
     h22[inside] = taken(columns.times, columns.h22, grid[inside])
     if noisy:
         notes += (
-            f"white noise, SNR {columns.noise.snr:.3g}: filtered to the network's times; of noise, "
-            f"brackets know nothing",
+            f"white noise, SNR {columns.noise.snr:.3g}: filtered to the network's times; below SNR 1000 "
+            f"brackets are too narrow",
         )
     if end < grid[-1] - GAP:
         notes += (f"zeros after {end:.1f} M, where its ringdown is over",)
