@@ -158,8 +158,8 @@ def onto_grid(
     h22[inside] = taken(columns.times, columns.h22, grid[inside])
     if noisy:
         notes += (
-            f"white noise, SNR {columns.noise.snr:.3g}: filtered to the network's times; below SNR 1000 "
-            f"brackets are too narrow",
+            f"white noise, SNR {columns.noise.snr:.3g}: filtered to the network's times; below SNR "
+            f"1000 brackets are too narrow",
         )
     if end < grid[-1] - GAP:
         notes += (f"zeros after {end:.1f} M, where its ringdown is over",)
