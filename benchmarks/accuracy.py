@@ -209,6 +209,7 @@ def _row(name: str, steps: int, group: list[dict[str, Any]]) -> str:
 def _draw(path: Path, results: list[dict[str, Any]]) -> None:
     """Processor seconds against the median mismatch and the median error of s2."""
     from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.ticker import LogLocator, NullFormatter  # noqa: PLC0415
 
     from hpc_gw.evaluation.axes import (  # noqa: PLC0415
         BLUE,
@@ -221,23 +222,30 @@ def _draw(path: Path, results: list[dict[str, Any]]) -> None:
     )
 
     with rc_context(STYLE):
-        figure = new_figure(7.5, 3.2)
+        figure = new_figure(7.5, 3.6)
         axes = figure.subplots(1, 2)
         for colour, name in zip((BLUE, RED, GREEN, SKY, ORANGE), KINDS, strict=True):
-            points = sorted((r["processor_s"], r["lost_median"], r["median_error"][2])
-                            for r in results if r["name"] == name)  # fmt: skip
-            if points:
-                cost, lost, error = zip(*points, strict=True)
-                axes[0].plot(cost, lost, "o", color=colour, label=name)
-                axes[1].plot(cost, error, "o", color=colour, label=name)
+            rows = [(r["steps"], r["processor_s"], r["lost_median"], r["median_error"][2])
+                    for r in results if r["name"] == name]  # fmt: skip
+            means = [
+                np.mean([row for row in rows if row[0] == steps], axis=0)
+                for steps in sorted({row[0] for row in rows})
+            ]
+            for place, column in zip(axes, (2, 3), strict=True):
+                place.plot([r[1] for r in rows], [r[column] for r in rows], "o", color=colour, ms=4)
+                place.plot([m[1] for m in means], [m[column] for m in means],
+                           color=colour, label=name)  # fmt: skip
         for place, label in zip(
             axes, ("median of 1 - overlap", "median $|\\Delta s_2|$"), strict=True
         ):
             place.set(xscale="log", yscale="log", xlabel="training (processor s)", ylabel=label)
+            place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            place.xaxis.set_major_formatter("{x:g}")
+            place.xaxis.set_minor_formatter(NullFormatter())
         axes[0].axhline(0.005, color="0.5", lw=0.8, ls="--")
         axes[0].annotate("paper", (1, 0.005), xycoords=("axes fraction", "data"), ha="right",
                          va="bottom", color="0.4", fontsize=7)  # fmt: skip
-        axes[0].legend()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=200)
 
