@@ -19,7 +19,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from hpc_gw.answer import intervals  # noqa: E402
 from hpc_gw.constants import QUANTITIES  # noqa: E402
 from hpc_gw.files import write_json  # noqa: E402
 from hpc_gw.manifold.physics import with_effective_spins  # noqa: E402
@@ -76,7 +75,7 @@ def judge(
         placed.append(onto_grid(columns, grid, peak=reader.peak, extend=True)[0])
     answers, truth = answers_of(reader.network, np.stack(placed)), with_effective_spins(points)
     brackets = [
-        intervals(dict(zip(QUANTITIES, answer, strict=True)), reader.card)["q"]
+        reader.files.intervals(dict(zip(QUANTITIES, answer, strict=True)))["q"]
         for answer in answers.tolist()
     ]
     inside = [low <= q <= high for (low, high), q in zip(brackets, points[:, 0], strict=True)]
