@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,7 +34,7 @@ class Case:
     """A block of a preset's size, in the middle of its stack."""
 
     model: str
-    norm: str
+    norm: Literal["batch", "layer", "none"]
     batch: int
     steps: int
     dilation: int

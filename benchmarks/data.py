@@ -22,7 +22,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -148,9 +148,10 @@ def _mpiexec() -> str:
 
 def _make_sets(scratch: Path, engines: dict[str, Engine], rows: int) -> dict[str, Any]:
     """The sets that are read: ``whole``, ``cone``, and ``whole`` as one file; and their rates."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, engine in engines.items():
-        spec = spec_of(engine, rows, StorageConfig(keep=name))
+        keep: Literal["whole", "cone"] = "cone" if name == "cone" else "whole"
+        spec = spec_of(engine, rows, StorageConfig(keep=keep))
         begin(scratch / name, spec)
         start = time.perf_counter()
         generate(scratch / name, spec, engine, SerialWorld(), progress=False)

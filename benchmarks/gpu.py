@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import statistics
 import subprocess
 import sys
@@ -125,7 +126,9 @@ def ceilings(device: torch.device, size: int) -> dict[str, float]:
         set_precision(precision)
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-        found[precision] = 2 * size**3 / seconds(lambda a=a, b=b: a @ b, device, spend=0.5)
+        found[precision] = (
+            2 * size**3 / seconds(functools.partial(torch.mm, a, b), device, spend=0.5)
+        )
     print("matrix product, TFLOP/s: "
           + ", ".join(f"{k} {v / 1e12:.2f}" for k, v in found.items()), flush=True)  # fmt: skip
     return found
@@ -244,14 +247,15 @@ def waveforms(device: torch.device, tiny: bool) -> dict[str, float]:
     data = read_surrogate(surrogate_path("embedded"))
     grids = {"paper": TimeGrid(), "chirp, 768": TimeGrid(kind="chirp", samples=768)}
     print(f"\n{'waveforms/s':14s} {'batch':>6s} {'fast':>12s} {'float64':>12s}")
-    found = {}
+    found: dict[str, float] = {}
     for name, grid in grids.items():
         batch = 2 if tiny else (64 if name == "paper" else 4096)
         engine = SurrogateEngine(data, grid.times(), str(device))
         points = DrawsConfig(count=batch, seed=7).parameters(np.arange(batch))
         spend = 0.01 if tiny else 1.0
-        fast = batch / seconds(lambda e=engine, p=points: e.h22(p), device, spend=spend)
-        exact = batch / seconds(lambda e=engine, p=points: e.h22_double(p), device, spend=spend)
+        fast = batch / seconds(functools.partial(engine.h22, points), device, spend=spend)
+        double = functools.partial(engine.h22_double, points)
+        exact = batch / seconds(double, device, spend=spend)
         found |= {f"{name}, fast": fast, f"{name}, float64": exact}
         print(f"{name:14s} {batch:6d} {fast:12.1f} {exact:12.1f}", flush=True)
     return found

@@ -55,7 +55,7 @@ def read_through(paths: Iterable[Path], copy: bool = False) -> None:
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
         position = 0
-        while count := os.preadv(handle, [buffer], position):
+        while count := os.preadv(handle, [buffer.data], position):
             position += count
             if copy:
                 _new_tensor(buffer[:count])

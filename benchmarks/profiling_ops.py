@@ -69,7 +69,7 @@ class Count:
         return max(costs, key=lambda name: costs[name])
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations of all calls inside of it by stage.
 
     A stage is what ``stage`` names, else the innermost function of the package that is running;
@@ -77,7 +77,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, ceilings: Ceilings) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._ceilings = ceilings
         self._named: list[str] = []
         self.stages: dict[str, Count] = {}

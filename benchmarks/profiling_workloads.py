@@ -64,6 +64,13 @@ def points(count: int, seed: int = 7) -> np.ndarray:
     return DrawsConfig(count=count, seed=seed).parameters(np.arange(count))
 
 
+def _reusing(engine: SurrogateEngine, rows: np.ndarray, out: torch.Tensor) -> Callable[..., None]:
+    def run(stage: Stages) -> None:
+        engine.h22_real(rows, out=out)
+
+    return run
+
+
 def generation(tiny: bool) -> Iterator[tuple[str, Workload]]:
     """Waveforms in memory that is used again, then sets on disk."""
     data = read_surrogate(surrogate_path("embedded"))
@@ -75,7 +82,7 @@ def generation(tiny: bool) -> Iterator[tuple[str, Workload]]:
         rows, out = points(count), torch.empty(count, grid.size)
         yield (
             f"{name}: h22_real, memory reused",
-            Workload(lambda _, e=engine, r=rows, o=out: e.h22_real(r, out=o), count, "waveform"),
+            Workload(_reusing(engine, rows, out), count, "waveform"),
         )
         if name == "paper":
             yield f"{name}: a set on disk", _set_on_disk(engine, grid, 32 if tiny else 1024)

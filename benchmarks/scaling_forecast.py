@@ -16,7 +16,6 @@ import math
 import os
 import socket
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -185,4 +184,4 @@ def published(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -110,7 +110,8 @@ def time_case(case: dict[str, Any]) -> dict[str, float]:
 
     step()
     first = time.perf_counter() - start
-    wall, cpu = [], []
+    wall: list[float] = []
+    cpu: list[float] = []
     while len(wall) < 2 or sum(wall) < case.get("seconds", 1.0):
         w, c = time.perf_counter(), time.process_time()
         step()

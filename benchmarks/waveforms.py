@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,8 @@ def _jaxnrsur(path: Path, times: np.ndarray) -> Callable[[np.ndarray], np.ndarra
         from jaxnrsur.Spline import CubicSpline  # noqa: PLC0415
     except ImportError:
         return None
-    jax.config.update("jax_enable_x64", True)
+    settings: Any = jax.config  # untyped, where it is installed
+    settings.update("jax_enable_x64", True)
     peer.load_data = lambda _url, _name: h5py.File(path)  # the file at hand, not a download
     model = peer.NRHybSur3dq8Model(modelist=[(2, 2)])
     knots, grid, mode = model.data.sur_time, jnp.asarray(times), model.data.modes[0]
@@ -109,7 +111,8 @@ def _jaxnrsur(path: Path, times: np.ndarray) -> Callable[[np.ndarray], np.ndarra
         amplitude = model.get_eim(mode["amp"], mapped)
         phase = peer.get_T3_phase(q, knots) - model.get_eim(mode["phase"], mapped)
         angle = CubicSpline(knots, phase)(grid)
-        return CubicSpline(knots, amplitude)(grid) * jnp.exp(1j * (angle - angle[0]))
+        found: jax.Array = CubicSpline(knots, amplitude)(grid) * jnp.exp(1j * (angle - angle[0]))
+        return found
 
     evaluate = jax.jit(jax.vmap(h22))
     return lambda points: np.asarray(evaluate(jnp.asarray(points)))

@@ -38,7 +38,9 @@ def eccentric(times: np.ndarray, h22: np.ndarray, eccentricity: float, at: float
     anomaly = np.cumsum(rate * np.gradient(times))
     begin = orbital[np.searchsorted(times, at)]
     seen = eccentricity * (begin / np.maximum(orbital, 1e-3)) ** (19 / 18)
-    return h22 * (1 + 1.5 * seen * np.cos(anomaly)) * np.exp(-4j * seen * np.sin(anomaly))
+    size, turn = 1 + 1.5 * seen * np.cos(anomaly), np.exp(-4j * seen * np.sin(anomaly))
+    wobbling: np.ndarray = h22 * size * turn
+    return wobbling
 
 
 def write_sxs(
