@@ -107,10 +107,11 @@ def _words(step: str, job: JobConfig, file: Path) -> tuple[str, ...]:
         return ("scaling", "run", str(file), "-o", str(folder / "scaling.json"))
     if step != "report":
         return (step, str(file))
-    engine = ("--surrogate", job.engine.file) if job.engine.file else ()
+    options = ["--surrogate", job.engine.file] if job.engine.file else []
+    options += ["--quick"] if job.evaluation.quick else []
     return (
         "report", str(folder / RESULTS), "-o", str(folder / REPORT), "--log", str(folder / LOG),
-        "--engine", job.engine.kind, *engine,
+        "--engine", job.engine.kind, *options,
     )  # fmt: skip
 
 

@@ -54,6 +54,13 @@ def test_commands_name_the_job_and_the_report_its_files(job):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_quick_evaluation_is_quick_as_a_batch_job_too(quick):
+    chosen = load_job(ROOT / "jobs" / "quickstart.yaml", [f"evaluation.quick={quick}".lower()])
+    (report,) = plans(chosen, ["report"])
+    assert ("--quick" in report.commands[0]) == quick
+
+
 def test_requests_count_for_their_steps(job):
     request = Request(
         nodes={"train": 2}, walltime_min={"train": 600}, tasks_per_node={"generate": 8},
