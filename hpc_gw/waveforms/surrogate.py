@@ -177,6 +177,8 @@ class SurrogateEngine:
         tiles * TILE), the times in the last columns, -phi in [-pi, pi].
         """
         tiles, size = len(self._cycles), self._chunk
+        if not len(nodes[0]):
+            return
         parts = (torch.split(_padded(part, size), size) for part in nodes)
         for i, (phase, amplitude) in enumerate(zip(*parts, strict=True)):
             cycles = torch.bmm(phase.expand(tiles, -1, -1), self._cycles)  # (tiles, CHUNK, TILE)
@@ -192,6 +194,9 @@ class SurrogateEngine:
         series where there are any: a third of the kernels' time.
         """
         rows = self._checked(parameters)
+        count, sizes = len(self._cycles[0]) - 1, len(self._amplitude[0])
+        if not len(rows):
+            return rows.new_empty(0, count + 1), rows.new_empty(0, sizes).float()
         padded = _padded(rows, self._chunk)
         variables = _fit_variables(padded)
         if self._series is None:
@@ -199,7 +204,6 @@ class SurrogateEngine:
             both = [torch.cat((self._phase_fit(x), self._amplitude_fit(x)), 1) for x in pieces]
         else:
             both = [self._series(x) for x in self._series.polynomials(variables, self._chunk)]
-        count = len(self._cycles[0]) - 1
         phase, amplitude = torch.cat(both).tensor_split([count], dim=1)
         phase = torch.cat((phase, _newtonian(padded)), dim=1)
         return phase[: len(rows)], amplitude[: len(rows)].float()
