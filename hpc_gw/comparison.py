@@ -21,13 +21,12 @@ from hpc_gw.evaluation.overlap import overlap
 from hpc_gw.waveforms.columns import Columns
 from hpc_gw.waveforms.engines import (
     EngineConfig,
-    EngineMaker,
     LoadedEngine,
     engine_maker,
+    surrogate_maker,
     surrogate_path,
 )
-from hpc_gw.waveforms.surrogate import SurrogateEngine
-from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
+from hpc_gw.waveforms.surrogate_file import read_surrogate
 from hpc_gw.waveforms.timegrid import TimeGrid
 
 
@@ -79,7 +78,7 @@ class Comparer:
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         data = read_surrogate(surrogate_path(config.file)) if config.kind == "surrogate" else None
-        make = engine_maker(config) if data is None else _maker(data)
+        make = engine_maker(config) if data is None else surrogate_maker(data)
         self._grid = grid = TimeGrid().times()
 
         @functools.lru_cache(maxsize=1)
@@ -170,10 +169,6 @@ def check_fit(waveform: Given, where: str) -> None:
 def point(values: Mapping[str, float]) -> np.ndarray:
     """(q, s1, s2) for an engine, float64 (1, 3)."""
     return np.array([[values["q"], values["s1"], values["s2"]]])
-
-
-def _maker(data: SurrogateData) -> EngineMaker:
-    return lambda times, zero: SurrogateEngine(data, times, phase_zero=zero)
 
 
 def _draw(

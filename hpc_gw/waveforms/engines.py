@@ -21,7 +21,7 @@ from hpc_gw.waveforms.gwsurrogate_engine import GwsurrogateEngine, import_gwsurr
 from hpc_gw.waveforms.lal_engine import APPROXIMANTS, LalEngine
 from hpc_gw.waveforms.seob_engine import SeobEngine
 from hpc_gw.waveforms.surrogate import SurrogateEngine
-from hpc_gw.waveforms.surrogate_file import read_surrogate
+from hpc_gw.waveforms.surrogate_file import SurrogateData, read_surrogate
 
 ENVIRONMENT = "HPC_GW_SURROGATE"
 """Environment variable with the path of NRHybSur3dq8.h5."""
@@ -97,7 +97,11 @@ def engine_maker(config: EngineConfig, device: str | torch.device = "cpu") -> En
     path = surrogate_path(config.file)
     if kind == "gwsurrogate":
         return lambda times, zero: GwsurrogateEngine(path, times, phase_zero=zero)
-    data = read_surrogate(path)
+    return surrogate_maker(read_surrogate(path), device)
+
+
+def surrogate_maker(data: SurrogateData, device: str | torch.device = "cpu") -> EngineMaker:
+    """What makes our evaluator of a surrogate that was read already, as ``engine_maker``."""
     return lambda times, zero: SurrogateEngine(data, times, device, phase_zero=zero)
 
 

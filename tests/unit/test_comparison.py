@@ -87,7 +87,7 @@ def test_an_engine_is_made_once_for_waveforms_of_one_span(columns, monkeypatch):
         made.append(1)
         return real(*arguments, **options)
 
-    monkeypatch.setattr("hpc_gw.comparison.SurrogateEngine", making)
+    monkeypatch.setattr("hpc_gw.waveforms.engines.SurrogateEngine", making)
     for _ in range(3):
         comparer.likeness(given(columns), TRUTH)
     assert len(made) == 1
